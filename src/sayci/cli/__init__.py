@@ -1,0 +1,1 @@
+"""The command ``sayci``: a client of the API.  Imports no Twisted, so that it starts fast."""

@@ -1,0 +1,1 @@
+"""What forges send: signatures and payloads, one module for each kind."""

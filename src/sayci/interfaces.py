@@ -1,0 +1,468 @@
+"""The seams, each a Protocol whose docstring is its contract.
+
+Every implementation is held to the same tests (tests/contracts).  A method that says ``async`` never blocks the reactor;
+whatever it raises beside what is named here is a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from sayci.account import Access, Actor, Token
+from sayci.build import Build, NewBuild
+from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
+from sayci.project import MirrorState, Project, Settings, Variable
+from sayci.report import DueStatus
+
+# ------------------------------------------------------------------------------------------------ running a step
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command to run as a step, and all that it is given.
+
+    `key` names the step's run directory below the launcher's root, such as "12/1-test" (see buildlog.key_of): its log is
+    the file `log` in there.  `environment` is the whole environment of the command.  `secrets` never appear in the log,
+    nor do their usual encodings (see buildlog.masks_of).  Limits are in seconds and bytes; 0 means none.  `grace` is the
+    time between TERM and KILL.
+    """
+
+    key: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    workspace: Path
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    time_limit: float = 0.0
+    silence_limit: float = 0.0
+    output_limit: int = 0
+    grace: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a step's command ended.
+
+    `why` is "" when it ended by itself, or one of: cancelled, time_limit, silence_limit, start_failed (then `detail` says
+    what the system said), lost (nobody knows how it ended: its shim was killed or the machine restarted), never_started
+    (nothing of it has run: it may safely be started again).  `exit_code` is negative for a signal, None when there is
+    none.  `output` counts bytes in the log, `dropped` those beyond the output limit or that a full disk refused.
+    `duration` is in seconds of the monotonic clock.
+    """
+
+    exit_code: int | None
+    why: str = ""
+    detail: str = ""
+    output: int = 0
+    dropped: int = 0
+    duration: float = 0.0
+
+
+class Launcher(Protocol):
+    """Where a step is made to run.
+
+    The life of a step: `start` once; `result` by whoever wants its end, also by a later server that knows no more than
+    the handle; `cancel` at any time, any number of times.  The command outlives the server.  Whatever happens, when
+    `result` has answered no process of the step is left, as far as the launcher's isolation reaches, and its log is
+    complete.
+    """
+
+    async def start(self, job: Job) -> str:
+        """Start the command and answer its handle: text that finds it again, also after a restart of the server.
+
+        Raises LauncherError when not even the attempt could be made; a command that is not there is a result.
+        """
+        ...
+
+    async def result(self, handle: str) -> Ended:
+        """How the command ended, as soon as it has; attaches to one that another server started.
+
+        Safe to call again after the end, and for a handle of which nothing is known any more (why = lost).
+        """
+        ...
+
+    def cancel(self, handle: str) -> None:
+        """Ask for the end: TERM to every process of the step, after the grace time KILL.  Nothing if it has ended."""
+        ...
+
+    @property
+    def isolation(self) -> str:
+        """What keeps a step from the server and other steps, as a sentence; "" when nothing does."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ repositories
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository to ask: its address, and the token that opens it, if it takes one."""
+
+    url: str
+    access_token: str = field(default="", repr=False)
+
+
+class Sources(Protocol):
+    """Copies of the projects' repositories, and fresh checkouts of single commits.
+
+    All raise RepositoryRefused, CommitNotFound or RepositoryUnreachable with words for people; no method ever waits
+    longer than its limit, and none leaves a process behind.  `log` is called with what git says, as it says it.
+    """
+
+    async def heads(self, remote: Remote) -> Mapping[str, str]:
+        """Every branch of the repository with the commit that it points to: {"main": "4f1c…"}.  Empty for an empty one."""
+        ...
+
+    async def clone(self, project_id: int, remote: Remote, branch: str) -> None:
+        """Fill the project's mirror with `branch`; what is there already is kept.  For an absent branch: just the mirror."""
+        ...
+
+    async def checkout(
+        self,
+        project_id: int,
+        remote: Remote,
+        commit: str,
+        build_id: int,
+        log: Callable[[bytes], None],
+        *,
+        debug: bool = False,
+    ) -> Path:
+        """Fetch exactly `commit` into the mirror and answer a fresh workspace: `tree`, `home` and `tmp` directories in it.
+
+        Anything an earlier attempt of the same build left is removed first.
+        """
+        ...
+
+    async def describe(self, project_id: int, commit: str) -> tuple[str, str]:
+        """Message and author of a commit that the mirror has."""
+        ...
+
+    async def discard(self, project_id: int, build_id: int) -> None:
+        """Remove the build's workspace, whatever a build made of it, and its hold on the mirror.  Raises nothing."""
+        ...
+
+    async def remove(self, project_id: int) -> None:
+        """Remove the project's mirror.  Raises nothing."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ forges
+
+
+class Forge(Protocol):
+    """What one kind of forge sends: pure functions over bytes."""
+
+    def verify(self, secret: str, headers: Mapping[str, Sequence[str]], body: bytes) -> None:
+        """Raises WrongSignature unless exactly one signature header is there and matches the raw body.
+
+        `headers` has lower-case names.  Compares in constant time; an empty secret matches nothing.
+        """
+        ...
+
+    def delivery_id(self, headers: Mapping[str, Sequence[str]], body: bytes) -> str:
+        """The forge's own identity of the delivery; made from the body where the forge sent none that can be used."""
+        ...
+
+    def parse(self, headers: Mapping[str, Sequence[str]], body: bytes) -> Message:
+        """What an authentic delivery says.  Raises Malformed or Unsupported when it cannot be read."""
+        ...
+
+
+class Reporter(Protocol):
+    """Tells somebody outside what has become of builds."""
+
+    async def post(self, status: DueStatus, access_token: str) -> None:
+        """Tell it once.  Raises a NotTold that says whether and when to try again."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A part of a list; `next` is the cursor of the part after it, None at the end."""
+
+    items: Sequence[Item]
+    next: int | None = None
+
+
+class Store(Protocol):
+    """All that outlives the server, but for logs and repositories.
+
+    When a method that writes has answered, what it wrote is on disk; each is one transaction, and several at once share
+    one.  Methods raise the Missing and Conflict errors that are named, Unavailable when the database cannot take a write
+    now, and have then changed nothing.  Where builds change, the outbox of commit statuses changes in the same transaction
+    (report.statuses_of).  `now` is in seconds since the epoch.
+    """
+
+    # -- projects
+
+    async def add_project(self, settings: Settings, webhook_secret: str, access_token: str, now: float) -> Project:
+        """Raises NameTaken, also for a name that differs only in case."""
+        ...
+
+    async def change_project(self, name: str, change: Callable[[Settings], Settings]) -> Project:
+        """Give the project the settings that `change` makes of its present ones.
+
+        Raises UnknownProject, NameTaken, and whatever `change` raises.
+        """
+        ...
+
+    async def set_mirror(self, project_id: int, state: MirrorState, error: str = "") -> Project:
+        """Raises UnknownProject."""
+        ...
+
+    async def set_access_token(self, name: str, access_token: str) -> Project:
+        """Replace the forge's access token; "" removes it.  Raises UnknownProject."""
+        ...
+
+    async def set_webhook_secret(self, name: str, webhook_secret: str) -> Project:
+        """Replace the webhook secret.  Raises UnknownProject."""
+        ...
+
+    async def remove_project(self, name: str) -> Project:
+        """Remove it with all its rows.  Raises UnknownProject; IllegalMove while a build of it waits or runs."""
+        ...
+
+    async def project(self, name: str) -> Project:
+        """The project of that name, in any case.  Raises UnknownProject."""
+        ...
+
+    async def project_by_id(self, project_id: int) -> Project:
+        """Raises UnknownProject."""
+        ...
+
+    async def projects(self, *, after: int = 0, limit: int = 100) -> Page[Project]:
+        """By id, rising; the cursor is the last id."""
+        ...
+
+    async def webhook_secret(self, name: str) -> tuple[Project, str]:
+        """For verifying deliveries.  Raises UnknownProject.  Answers from memory after the first time."""
+        ...
+
+    async def access_token(self, project_id: int) -> str:
+        """ "" when there is none.  Raises UnknownProject."""
+        ...
+
+    # -- environment
+
+    async def variables(self, project_id: int, *, revealed: bool = False) -> Sequence[Variable]:
+        """By name.  The values of secret ones are None, unless `revealed` (for running steps alone)."""
+        ...
+
+    async def set_variable(self, project_id: int, variable: Variable) -> None:
+        """Add it or replace the one of that name.  Raises Invalid beyond VARIABLES_LIMIT or SECRETS_LIMIT."""
+        ...
+
+    async def remove_variable(self, project_id: int, name: str) -> bool:
+        """Whether there was one."""
+        ...
+
+    # -- deliveries
+
+    async def accept(self, delivery: NewDelivery) -> Accepted:
+        """Keep it, unless one with its forge_id is there: then that one is answered."""
+        ...
+
+    async def settle(self, delivery_id: int, verdict: Verdict, explanation: str, build: NewBuild | None) -> Settled:
+        """Say what became of a delivery and make its build, in one transaction.  Raises UnknownDelivery, UnknownProject."""
+        ...
+
+    async def unsettled(self, *, after: int = 0, limit: int = 100) -> Sequence[tuple[Delivery, StoredBody]]:
+        """Deliveries whose verdict is still `received`, the oldest first: what a stopped server left."""
+        ...
+
+    async def delivery(self, project_id: int, delivery_id: int) -> tuple[Delivery, StoredBody]:
+        """Raises UnknownDelivery."""
+        ...
+
+    async def deliveries(self, project_id: int, *, before: int | None = None, limit: int = 50) -> Page[Delivery]:
+        """The newest first; the cursor is an id."""
+        ...
+
+    # -- builds
+
+    async def add_build(self, build: NewBuild, now: float) -> Added:
+        """Give it the project's next number; cancel what it supersedes.  Raises UnknownProject."""
+        ...
+
+    async def advance(self, build_id: int, move: Callable[[Build], Build]) -> Build:
+        """Replace the build by what `move` makes of it as it is now; `move` is pure and quick.
+
+        Raises UnknownBuild, and whatever `move` raises; then nothing has changed.
+        """
+        ...
+
+    async def build(self, project_id: int, number: int) -> Build:
+        """Raises UnknownBuild."""
+        ...
+
+    async def builds(
+        self,
+        project_id: int,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        ref: str | None = None,
+        deploys_only: bool = False,
+    ) -> Page[Build]:
+        """The newest first; the cursor is a number."""
+        ...
+
+    async def latest_builds(self, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
+        """The newest builds of each of these projects, the newest first."""
+        ...
+
+    async def open_builds(self) -> Sequence[Build]:
+        """Every build that waits or runs, by id: what a starting server takes up."""
+        ...
+
+    async def green_build(self, project_id: int, commit: str) -> Build:
+        """The newest build whose tests succeeded for `commit`.  Raises NotGreen."""
+        ...
+
+    async def is_newest(self, build: Build) -> bool:
+        """Whether no later build of the same ref and project has another commit."""
+        ...
+
+    # -- commit statuses
+
+    async def due_statuses(self, now: float, limit: int = 20) -> Sequence[DueStatus]:
+        """Those that have not been posted as they are now, and whose time for a try has come, the oldest first.
+
+        Only those of projects that have an access token.  `url` is left empty: the reporter makes it.
+        """
+        ...
+
+    async def next_due(self) -> float | None:
+        """When the next status may be tried; None when all is told."""
+        ...
+
+    async def status_told(self, status_id: int, version: int) -> None:
+        """It was posted as of `version`; a newer version stays due."""
+        ...
+
+    async def status_failed(self, status_id: int, version: int, error: str, retry_at: float | None) -> None:
+        """It was not posted; None gives up on this version."""
+        ...
+
+    async def told_statuses(self, project_id: int, commit: str) -> Sequence[ToldStatus]:
+        """What was or is to be said of a commit, by context."""
+        ...
+
+    # -- people and programs
+
+    async def add_token(self, name: str, access: Access, digest: bytes, now: float, expires_at: float | None) -> Token:
+        """Keep a token by its digest."""
+        ...
+
+    async def tokens(self) -> Sequence[Token]:
+        """By id."""
+        ...
+
+    async def remove_token(self, token_id: int) -> None:
+        """Raises UnknownToken."""
+        ...
+
+    async def actor_of_token(self, digest: bytes, now: float) -> Actor | None:
+        """Who holds the token of that digest; None when there is none or it has expired.  Answers from memory if it can."""
+        ...
+
+    async def add_sign_in_code(self, digest: bytes, expires_at: float) -> None:
+        """Keep a one-time code for the administrator."""
+        ...
+
+    async def use_sign_in_code(self, digest: bytes, now: float) -> bool:
+        """Whether the code is good; it is not any more afterwards."""
+        ...
+
+    async def anyone_signed_in(self) -> bool:
+        """Whether a sign-in code was ever used."""
+        ...
+
+    async def add_session(self, digest: bytes, name: str, access: Access, expires_at: float) -> None:
+        """Keep a session of the pages."""
+        ...
+
+    async def actor_of_session(self, digest: bytes, now: float) -> Actor | None:
+        """Whose session it is; None when there is none or it has expired.  Answers from memory if it can."""
+        ...
+
+    async def remove_session(self, digest: bytes) -> None:
+        """Nothing if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBody:
+    """A delivery's headers and raw body, as they came."""
+
+    headers: Sequence[tuple[str, str]]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new build, and those that it superseded."""
+
+    build: Build
+    superseded: Sequence[Build] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A delivery with its verdict, the build that it made if any, and those which that superseded."""
+
+    delivery: Delivery
+    build: Build | None = None
+    superseded: Sequence[Build] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToldStatus:
+    """A commit status and how far its way to the forge is: `told` says that the forge has it as it is now."""
+
+    context: str
+    state: str
+    description: str
+    told: bool
+    attempts: int
+    error: str
+    retry_at: float | None
+
+
+class LogStore(Protocol):
+    """The logs of steps: files that only grow, read by ranges.  A key is buildlog.key_of."""
+
+    def size(self, key: str) -> int:
+        """Bytes that the log has now; 0 when there is none yet.  Quick enough for the reactor."""
+        ...
+
+    async def read(self, key: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start`; b"" at the end."""
+        ...
+
+    def writer(self, key: str) -> LogWriter:
+        """Append to the log; made if it is not there."""
+        ...
+
+    async def remove(self, build_id: int) -> None:
+        """Remove all logs of a build.  Raises nothing."""
+        ...
+
+
+class LogWriter(Protocol):
+    """Appends to one log."""
+
+    def write(self, data: bytes) -> None:
+        """Append; a full disk drops the bytes and never raises."""
+        ...
+
+    def close(self) -> None:
+        """Done with; safe to repeat."""
+        ...

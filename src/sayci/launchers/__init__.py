@@ -1,0 +1,1 @@
+"""Where steps are made to run."""

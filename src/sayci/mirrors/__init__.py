@@ -1,0 +1,1 @@
+"""Copies of the projects' repositories, and checkouts of single commits."""

@@ -1,0 +1,1 @@
+"""Telling others what has become of builds."""

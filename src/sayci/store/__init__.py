@@ -1,0 +1,1 @@
+"""All that outlives the server: a database, and files for logs."""

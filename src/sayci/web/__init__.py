@@ -1,0 +1,1 @@
+"""The edge where people, programs and forges talk to us over HTTP."""

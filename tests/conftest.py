@@ -1,0 +1,3 @@
+"""Fixtures that every test may use; those of one edge live in its folder."""
+
+from __future__ import annotations
