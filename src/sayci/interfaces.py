@@ -246,7 +246,7 @@ class Store(Protocol):
         ...
 
     async def access_token(self, project_id: int) -> str:
-        """ "" when there is none.  Raises UnknownProject."""
+        """The forge's token, empty when there is none.  Raises UnknownProject."""
         ...
 
     # -- environment

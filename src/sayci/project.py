@@ -22,7 +22,33 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?\Z")
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]{0,99}\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 # Devices on some file systems, and names that the web floor or a shell would misread.
-_RESERVED = frozenset({"con", "prn", "aux", "nul", "api", "hooks", "static", "healthz", "metrics", "sign-in", "new"})
+_RESERVED = frozenset(
+    [
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "api",
+        "hooks",
+        "static",
+        "healthz",
+        "metrics",
+        "sign-in",
+        "sign-out",
+        "new",
+        "projects",
+        "deploys",
+        "deliveries",
+        "status",
+        "theme",
+        "settings",
+        "tokens",
+        "account",
+        "events",
+        "favicon.ico",
+        "robots.txt",
+    ]
+)
 # What sayci itself states for every step, and what would change how the step is started.
 _OURS = frozenset(
     {"CI", "HOME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
