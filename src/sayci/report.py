@@ -43,7 +43,8 @@ class DueStatus:
     """A status from the outbox with what it takes to post it.
 
     `version` grows with each change of the status, so that a post which was overtaken is not taken for the newest.
-    `attempts` counts the posts that failed.
+    `attempts` counts the posts of this version that failed.  `url` is the build's page, `repository` the address under
+    which the project is registered.
     """
 
     id: int
@@ -52,6 +53,7 @@ class DueStatus:
     status: CommitStatus
     url: str
     forge_api: str
+    repository: str
 
 
 _STATE_OF = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sayci.build import Build, Cause, NewBuild
 from sayci.change import Change
 from sayci.errors import IllegalMove, NotGreen, NothingToDeploy
@@ -93,8 +91,3 @@ def deploy_of(project: Project, green: Build, asked_by: str) -> NewBuild:
         source=green.number,
         asked_by=asked_by,
     )
-
-
-def newest_per_ref(changes: Iterable[tuple[int, Change]]) -> dict[tuple[int, str], Change]:
-    """Of (project id, change) in the order in which they came: the last one of each project's ref."""
-    return {(project_id, change.ref): change for project_id, change in changes}

@@ -1,0 +1,52 @@
+# What there is to do here; `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= var
+PORT ?= 8080
+ARGS ?=
+JOBS ?= auto
+
+.PHONY: help run test check lint types bench docs news clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+$(VENV)/.run: setup.py
+	@command -v git >/dev/null || { echo "git is not installed: install it with your system's packages" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian, apt install python3-venv" >&2; exit 1; }
+	@echo "Installing sayci and what it needs into $(VENV) (about a minute) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run setup.py
+	@echo "Installing what the tests need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,postgresql]'
+	@touch $@
+
+run: $(VENV)/.run ## Start sayci on port 8080 with its data in var/, and build a sample project
+	@exec $(BIN)/twist --log-level warn sayci --port tcp:$(PORT):interface=127.0.0.1 --data $(DATA) --sample --sign-in-link $(ARGS)
+
+test: lint types $(VENV)/.dev ## Everything that must hold: lint, types, all tests
+	$(BIN)/python -m pytest -n $(JOBS) -q $(ARGS)
+
+check: $(VENV)/.dev ## The quick tests alone, in one process
+	$(BIN)/python -m pytest -q -m "not slow" --ignore tests/journeys --ignore tests/contracts $(ARGS)
+
+lint: $(VENV)/.dev ## Format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## Types, strictly
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## Print the figures
+	$(BIN)/python -m bench $(ARGS)
+
+news: $(VENV)/.dev ## Show the news of the next release
+	$(BIN)/towncrier build --draft
+
+clean: ## Remove what make has made, but not the data in var/
+	rm -rf $(VENV) .build src/*.egg-info *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,158 @@
+"""Takes deliveries that are on disk to their verdicts, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from sayci import trigger
+from sayci.background import Background
+from sayci.change import Change
+from sayci.delivery import Delivery, Message, Verdict
+from sayci.errors import Conflict, Invalid, Missing, Unavailable
+from sayci.interfaces import Forge, Store, StoredBody
+from sayci.ledger import Ledger
+from sayci.project import Project
+
+#: Deliveries that are looked at together; of several pushes to one branch among them only the newest is built.
+TOGETHER = 200
+PAUSE = 5.0
+
+
+def headers_of(stored: StoredBody) -> Mapping[str, Sequence[str]]:
+    """The kept headers as a forge reads them: lower-case names, every value."""
+    headers: dict[str, list[str]] = {}
+    for name, value in stored.headers:
+        headers.setdefault(name.lower(), []).append(value)
+    return headers
+
+
+class Inbox:
+    """Deliveries between "on disk" and their verdict.
+
+    What comes while earlier ones are being looked at is looked at together: then of several pushes to one branch only the
+    newest makes a build, and the others are told so.  A thousand pushes in a second are one build.
+    """
+
+    _log = Logger()
+
+    def __init__(self, store: Store, ledger: Ledger, forge: Forge, clock: IReactorTime) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._forge = forge
+        self._clock = clock
+        self._waiting: deque[tuple[Delivery, Change]] = deque()
+        self._replaying: set[int] = set()
+        self._background = Background()
+        self._busy = False
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Take up the deliveries that a stopped server has accepted and not looked at."""
+        after = 0
+        left: list[tuple[Delivery, Change]] = []
+        while page := await self._store.unsettled(after=after):
+            after = page[-1][0].id
+            for delivery, stored in page:
+                message = await self._read(delivery, stored)
+                if message is not None and message.change is not None:
+                    left.append((delivery, message.change))
+        waiting = {delivery.id for delivery, _ in self._waiting}
+        self._waiting.extendleft(reversed([item for item in left if item[0].id not in waiting]))
+        self._wake()
+
+    async def stop(self) -> None:
+        """Look at nothing more; what waits is on disk, and the next server's."""
+        self._stopped = True
+        self._background.cancel()
+        await self._background.idle()
+
+    def put(self, delivery: Delivery, change: Change) -> None:
+        """A fresh delivery with the verdict `received`, which is on disk."""
+        self._waiting.append((delivery, change))
+        self._wake()
+
+    async def replay(self, project: Project, delivery_id: int) -> Delivery:
+        """Look at a delivery again, with the project's present settings; it never deploys.
+
+        Raises UnknownDelivery, and Conflict when it has made a build or is being looked at.
+        """
+        delivery, stored = await self._store.delivery(project.id, delivery_id)
+        if delivery.verdict is Verdict.BUILT:
+            raise Conflict(
+                "the delivery has been built; rebuild that build to run it again", f"#{delivery.build_number}"
+            )
+        if delivery.verdict is Verdict.RECEIVED or delivery_id in self._replaying:
+            raise Conflict("the delivery is being looked at", delivery.id)
+        self._replaying.add(delivery_id)
+        try:
+            message = await self._read(delivery, stored)
+            if message is None or message.change is None:
+                return (await self._store.delivery(project.id, delivery_id))[0]
+            return await self._decide(delivery, message.change, replayed=True)
+        finally:
+            self._replaying.discard(delivery_id)
+
+    # -- one after the other
+
+    def _wake(self) -> None:
+        if not self._busy and self._waiting and not self._stopped:
+            self._busy = True
+            self._background.start(self._work(), "looking at deliveries")
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                together = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+                await self._look_at(together)
+        finally:
+            self._busy = False
+            self._wake()
+
+    async def _look_at(self, together: list[tuple[Delivery, Change]]) -> None:
+        """All at once, so that they share the store's transactions; those of one branch do not depend on each other."""
+        newest = {(delivery.project_id, change.ref): delivery.id for delivery, change in together}
+        decisions = [
+            self._surely(delivery, change, overtaken=newest[delivery.project_id, change.ref] != delivery.id)
+            for delivery, change in together
+        ]
+        await gatherResults([Deferred.fromCoroutine(decision) for decision in decisions], consumeErrors=True)
+
+    async def _surely(self, delivery: Delivery, change: Change, *, overtaken: bool) -> None:
+        """Decide, however long the database takes no writes; the order of a branch's pushes is kept."""
+        while True:
+            try:
+                if overtaken:
+                    words = f"A newer push to {change.branch} came before this one was looked at."
+                    await self._ledger.settle(delivery.id, Verdict.SUPERSEDED, words)
+                else:
+                    await self._decide(delivery, change)
+                return
+            except Unavailable:
+                await deferLater(self._clock, PAUSE)
+            except Missing:
+                return  # the project was removed in the meantime, with its deliveries
+
+    async def _decide(self, delivery: Delivery, change: Change, *, replayed: bool = False) -> Delivery:
+        ignored = trigger.why_ignored(change)
+        if ignored:
+            return (await self._ledger.settle(delivery.id, Verdict.IGNORED, ignored)).delivery
+        project = await self._store.project_by_id(delivery.project_id)
+        new = trigger.build_of_push(project, change, delivery.id, replayed=replayed)
+        return (await self._ledger.settle(delivery.id, Verdict.BUILT, "", new)).delivery
+
+    async def _read(self, delivery: Delivery, stored: StoredBody) -> Message | None:
+        """What the stored delivery says; one that cannot be read, or says nothing of ours, gets its verdict here."""
+        try:
+            message = self._forge.parse(headers_of(stored), stored.body)
+        except Invalid as error:
+            await self._ledger.settle(delivery.id, Verdict.FAILED, str(error))
+            return None
+        if message.change is None:
+            await self._ledger.settle(delivery.id, Verdict.IGNORED, message.explanation)
+        return message

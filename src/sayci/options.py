@@ -1,0 +1,146 @@
+"""What the operator says on the command line of ``twist sayci``, or in SAYCI_* environment variables."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from sayci import __version__
+from sayci.buildlog import OUTPUT_LIMIT
+from sayci.errors import Invalid
+
+DEFAULT_PORT = "tcp:8080:interface=127.0.0.1"
+GITHUB_API = "https://api.github.com"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What the operator has decided, checked.  Limits are in seconds and bytes."""
+
+    ports: tuple[str, ...]
+    data: Path
+    database: str
+    public_url: str
+    slots: int
+    allowed_schemes: frozenset[str]
+    github_api: str
+    grace: float
+    output_limit: int
+    sample: bool
+    sign_in_link: bool
+
+
+def _address(value: str) -> str:
+    if not re.match(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?\Z", value):
+        raise Invalid("not an http or https address", value)
+    return value.rstrip("/")
+
+
+def _number(value: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", value) or not least <= int(value) <= most:
+        raise Invalid("not a whole number between the least and the most that is allowed", value, least, most)
+    return int(value)
+
+
+def _schemes(words: Sequence[str]) -> frozenset[str]:
+    for word in words:
+        if word not in ("file", "http"):
+            raise Invalid("only the schemes file and http can be allowed; https and ssh always are", word)
+    return frozenset({"https", "ssh", *words})
+
+
+class Options(UsageOptions):
+    """The options of ``twist sayci``; `settings` has them all, checked, once they are parsed."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A CI/CD server for projects with a Makefile. Each option can also be given as an environment variable: SAYCI_ "
+        "and its name in capitals with underscores, such as SAYCI_PUBLIC_URL; there, several ports or schemes are "
+        "separated by spaces, and a flag is 1. What the command line says wins."
+    )
+    optParameters: ClassVar[list[list[str | None]]] = [
+        ["data", "d", "var", "The data directory: database, keys, logs, mirrors. It is made if it is not there."],
+        ["database", None, "", "Database URL; by default an SQLite file in the data directory."],
+        ["public-url", "u", "", "The address by which people and forges reach this server; by default from the port."],
+        ["slots", "s", "2", "How many builds run side by side."],
+        ["github-api", None, GITHUB_API, "Base address of the forge's API; another one for GitHub Enterprise."],
+        ["grace", None, "10", "Seconds between asking a step to end and killing it."],
+        [
+            "output-limit",
+            None,
+            str(OUTPUT_LIMIT),
+            "Bytes of a step's output that are kept; more is dropped and counted.",
+        ],
+    ]
+    optFlags: ClassVar[list[list[str | None]]] = [
+        ["sample", None, "On the first start, register a small bundled project and build it."],
+        ["sign-in-link", None, "Print a one-time sign-in link for the administrator, as before anybody has signed in."],
+    ]
+    settings: ServerSettings
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted states no types here
+        self._environment = os.environ if environment is None else environment
+        self._repeated: dict[str, list[str]] = {"port": [], "allow-url": []}
+
+    def opt_port(self, endpoint: str) -> None:
+        """Where to listen: a Twisted endpoint, such as tcp:8080; may be repeated. By default tcp:8080 on loopback."""
+        self._repeated["port"].append(endpoint)
+
+    def opt_allow_url(self, scheme: str) -> None:
+        """Let projects have URLs of this scheme, beside https and ssh: file or http. May be repeated."""
+        self._repeated["allow-url"].append(scheme)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        sys.stdout.write(f"sayci {__version__}\n")
+        raise SystemExit(0)
+
+    opt_p = opt_port
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the environment, then the command line; a mistake is one line on the standard error, and exit code 2."""
+        for name in [*self]:
+            value = self._environment.get(_variable_of(name), "")
+            if value:
+                self[name] = value
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]  # nor here
+            self.settings = self._settings()
+        except (UsageError, Invalid) as error:
+            sys.stderr.write(f"sayci: {error} (twist sayci --help lists the options)\n")
+            raise SystemExit(2) from None
+
+    def _words(self, name: str) -> list[str]:
+        return self._repeated[name] or self._environment.get(_variable_of(name), "").split()
+
+    def _flag(self, name: str) -> bool:
+        return str(self[name]).lower() in ("1", "true", "yes", "on")
+
+    def _settings(self) -> ServerSettings:
+        data = Path(self["data"]).absolute()
+        return ServerSettings(
+            ports=tuple(self._words("port") or [DEFAULT_PORT]),
+            data=data,
+            database=self["database"] or f"sqlite:///{data}/sayci.sqlite",
+            public_url=_address(self["public-url"]) if self["public-url"] else "",
+            slots=_number(self["slots"], 1, 1000),
+            allowed_schemes=_schemes(self._words("allow-url")),
+            github_api=_address(self["github-api"]),
+            grace=float(_number(self["grace"], 0, 3600)),
+            output_limit=_number(self["output-limit"], 1024, 10**12),
+            sample=self._flag("sample"),
+            sign_in_link=self._flag("sign-in-link"),
+        )
+
+
+def _variable_of(option: str) -> str:
+    return "SAYCI_" + option.upper().replace("-", "_")

@@ -1,0 +1,448 @@
+"""What crosses the wire as JSON: its types, and how values of the domain become them.
+
+The OpenAPI document is made from these types, so what is said here is both promised and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import fields
+
+from sayci import account, build, delivery, interfaces, project, step
+from sayci.buildlog import key_of
+from sayci.change import MESSAGE_LIMIT, NAME_LIMIT, cut
+from sayci.sign_in import LONGEST_DAYS
+from sayci.sign_in import NAME_LIMIT as TOKEN_NAME_LIMIT
+from sayci.sign_in import SECRET_LIMIT as CODE_LIMIT
+
+Item = TypeVar("Item")
+
+#: How much of a delivery's body is shown, in bytes.
+BODY_SHOWN = 256 * 1024
+
+AccessWord = Literal["read", "build", "admin"]
+Time = Annotated[datetime, Meta(tz=True)]
+ProjectName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=64)]
+Branch = Annotated[str, Meta(min_length=1, max_length=239)]
+Target = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_./+-]*$", max_length=100)]
+Seconds = Annotated[float, Meta(ge=1, le=project.LONGEST_TIME_LIMIT)]
+Address = Annotated[str, Meta(min_length=1, max_length=2000)]
+Credential = Annotated[str, Meta(pattern="^[!-~]+$", max_length=1000)]
+Commit = Annotated[str, Meta(pattern="^([0-9a-f]{40}|[0-9a-f]{64})$", max_length=64)]
+Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+class Listing(Struct, Generic[Item]):
+    """A part of a list; `next` is the cursor of the part after it, null at the end."""
+
+    items: Sequence[Item]
+    next: str | None
+
+
+class Me(Struct):
+    """Who the credential belongs to, and which version of sayci answers."""
+
+    name: str
+    access: AccessWord
+    version: str
+
+
+class Token(Struct):
+    """A program's credential as it is listed, without the secret."""
+
+    id: int
+    name: str
+    access: AccessWord
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+
+
+class IssuedToken(Token):
+    """A new credential; `token` is its secret, which is not shown again."""
+
+    token: str
+
+
+class SignedIn(Struct):
+    """What a one-time code was exchanged for; `token` is not shown again."""
+
+    token: str
+    id: int
+    name: str
+    access: AccessWord
+
+
+class Project(Struct):
+    """A registered project.  `time_limit` is in seconds, for each step; `page` is its address for people."""
+
+    name: str
+    url: str
+    default_branch: str
+    deploy_branch: str | None
+    test_target: str
+    deploy_target: str
+    time_limit: float
+    forge_api: str
+    mirror: project.MirrorState
+    mirror_error: str
+    has_access_token: bool
+    webhook_url: str
+    created_at: Time
+    page: str
+
+
+class RegisteredProject(Project):
+    """A project that has just been registered; `webhook_secret` is not shown again."""
+
+    webhook_secret: str
+
+
+class Webhook(Struct):
+    """What the forge has to be told; `webhook_secret` is not shown again, and the one before it is worth nothing now."""
+
+    webhook_url: str
+    webhook_secret: str
+
+
+class Variable(Struct):
+    """One line of a project's environment; the value of a secret one is null: it is never shown."""
+
+    name: str
+    value: str | None
+    secret: bool
+    scope: project.Scope
+
+
+class Step(Struct):
+    """One command of a build.  `duration` is in seconds of a monotonic clock, `log_size` in bytes."""
+
+    name: str
+    state: step.StepState
+    result: step.Result | None
+    reason: str
+    exit_code: int | None
+    started_at: Time | None
+    finished_at: Time | None
+    duration: float | None
+    log_size: int
+
+
+class Build(Struct):
+    """One commit taken through its steps.
+
+    `waiting` says why a queued one has not started; `source` is the build that it runs again or whose commit it deploys;
+    `attempt` grows when an interrupted build starts anew.  `message` and `author` are whatever the commit says.
+    """
+
+    project: str
+    number: int
+    cause: build.Cause
+    ref: str
+    branch: str | None
+    commit: str
+    message: str
+    author: str
+    state: build.BuildState
+    result: step.Result | None
+    reason: str
+    waiting: str
+    source: int | None
+    asked_by: str
+    attempt: int
+    delivery: int | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    page: str
+    steps: Sequence[Step]
+
+
+class Delivery(Struct):
+    """A webhook as it came, and what became of it.  `build` is the build that it made; `size` is the body's, in bytes."""
+
+    id: int
+    forge_id: str
+    event: str
+    received_at: Time
+    verdict: delivery.Verdict
+    explanation: str
+    build: int | None
+    size: int
+
+
+class Header(Struct):
+    """One header of a delivery."""
+
+    name: str
+    value: str
+
+
+class WholeDelivery(Delivery):
+    """A delivery with its headers and its body as text; of a body with more than 256 KiB the beginning (`cut`)."""
+
+    headers: Sequence[Header]
+    body: str
+    cut: bool
+
+
+class Status(Struct):
+    """What is said of a commit under one name; `told` says that the forge has it as it is now."""
+
+    context: str
+    state: Literal["pending", "success", "failure", "error"]
+    description: str
+    told: bool
+    attempts: int
+    error: str
+    retry_at: Time | None
+
+
+# ------------------------------------------------------------------------------------------------ requests
+
+
+class SignIn(Struct, forbid_unknown_fields=True):
+    """A one-time code, and the name that the new token gets."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=CODE_LIMIT)]
+    name: Annotated[str, Meta(min_length=1, max_length=TOKEN_NAME_LIMIT)]
+
+
+class NewToken(Struct, forbid_unknown_fields=True):
+    """A credential to be made; without `days` it lasts until it is removed."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=TOKEN_NAME_LIMIT)]
+    access: AccessWord
+    days: Annotated[int, Meta(ge=1, le=LONGEST_DAYS)] | None = None
+
+
+class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Settings to be changed; those that are absent stay as they are.
+
+    `deploy_branch` null: no deploys.  `access_token` null: none any more; it is never shown.
+    """
+
+    name: ProjectName | UnsetType = UNSET
+    url: Address | UnsetType = UNSET
+    default_branch: Branch | UnsetType = UNSET
+    deploy_branch: Branch | None | UnsetType = UNSET
+    test_target: Target | UnsetType = UNSET
+    deploy_target: Target | UnsetType = UNSET
+    time_limit: Seconds | UnsetType = UNSET
+    forge_api: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
+    access_token: Credential | None | UnsetType = UNSET
+
+
+class NewProject(ProjectChange, kw_only=True, forbid_unknown_fields=True):
+    """A project to be registered."""
+
+    name: ProjectName
+    url: Address
+
+
+class NewValue(Struct, forbid_unknown_fields=True):
+    """A variable's value.  Where `secret` or `scope` is absent it stays as it is; a new variable is plain, for both steps."""
+
+    value: Annotated[str, Meta(max_length=project.VALUE_LIMIT)]
+    secret: bool | UnsetType = UNSET
+    scope: project.Scope | UnsetType = UNSET
+
+
+class NewBuild(Struct, forbid_unknown_fields=True):
+    """A build to be made of a branch's head; by default of the default branch."""
+
+    branch: Branch | None = None
+
+
+class NewDeploy(Struct, forbid_unknown_fields=True):
+    """What is to be deployed: a commit whose tests succeeded, or a build of it; exactly one of the two."""
+
+    commit: Commit | UnsetType = UNSET
+    build: Number | UnsetType = UNSET
+
+
+def given(changes: Struct) -> dict[str, Any]:
+    """The fields that a request has, null ones too."""
+    found = {field.name: getattr(changes, field.name) for field in fields(changes)}
+    return {name: value for name, value in found.items() if value is not UNSET}
+
+
+# ------------------------------------------------------------------------------------------------ domain -> wire
+
+
+@dataclass(frozen=True)
+class Links:
+    """Addresses as the world sees them; never made from what a request says of itself.
+
+    `base` answers the server's public address, without a slash at its end: it may be known only once the server listens.
+    """
+
+    base: Callable[[], str]
+
+    def project(self, name: str) -> str:
+        """The project's page."""
+        return f"{self.base()}/{quote(name)}"
+
+    def build(self, name: str, number: int) -> str:
+        """The build's page."""
+        return f"{self.project(name)}/{number}"
+
+    def webhook(self, name: str) -> str:
+        """Where the forge delivers."""
+        return f"{self.base()}/hooks/{quote(name)}"
+
+
+def time_of(seconds: float) -> datetime:
+    """Seconds since the epoch as RFC 3339 has them: UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def time_if(seconds: float | None) -> datetime | None:
+    """The same for a moment that may not have come."""
+    return None if seconds is None else time_of(seconds)
+
+
+def word_of(access: account.Access) -> AccessWord:
+    """The access as the word that it is known by."""
+    words: dict[account.Access, AccessWord] = {
+        account.Access.READ: "read",
+        account.Access.BUILD: "build",
+        account.Access.ADMIN: "admin",
+    }
+    return words[access]
+
+
+def of_token(token: account.Token) -> Token:
+    """A token as it is listed."""
+    return Token(
+        id=token.id,
+        name=token.name,
+        access=word_of(token.access),
+        created_at=time_of(token.created_at),
+        expires_at=time_if(token.expires_at),
+        last_used_at=time_if(token.last_used_at),
+    )
+
+
+def of_project(project: project.Project, links: Links) -> Project:
+    """A project with its addresses."""
+    settings = project.settings
+    return Project(
+        name=settings.name,
+        url=settings.url,
+        default_branch=settings.default_branch,
+        deploy_branch=settings.deploy_branch,
+        test_target=settings.test_target,
+        deploy_target=settings.deploy_target,
+        time_limit=settings.time_limit,
+        forge_api=settings.forge_api,
+        mirror=project.mirror,
+        mirror_error=project.mirror_error,
+        has_access_token=project.has_access_token,
+        webhook_url=links.webhook(project.name),
+        created_at=time_of(project.created_at),
+        page=links.project(project.name),
+    )
+
+
+def of_variable(variable: project.Variable) -> Variable:
+    """A variable as it is listed: a secret never has its value."""
+    value = None if variable.secret else variable.value
+    return Variable(name=variable.name, value=value, secret=variable.secret, scope=variable.scope)
+
+
+def of_step(build: build.Build, step: step.Step, size_of: Callable[[str], int]) -> Step:
+    """A step with the size of its log; `size_of` answers it for a key."""
+    return Step(
+        name=step.name,
+        state=step.state,
+        result=step.result,
+        reason=step.reason,
+        exit_code=step.exit_code,
+        started_at=time_if(step.started_at),
+        finished_at=time_if(step.finished_at),
+        duration=step.duration,
+        log_size=size_of(key_of(build, step.name)),
+    )
+
+
+def of_build(build: build.Build, links: Links, size_of: Callable[[str], int], waiting: str) -> Build:
+    """A build with its steps; `waiting` says why it has not started."""
+    return Build(
+        project=build.project,
+        number=build.number,
+        cause=build.cause,
+        ref=build.ref,
+        branch=build.branch,
+        commit=build.commit,
+        message=cut(build.message, MESSAGE_LIMIT),
+        author=cut(build.author, NAME_LIMIT),
+        state=build.state,
+        result=build.result,
+        reason=build.reason,
+        waiting=waiting,
+        source=build.source,
+        asked_by=build.asked_by,
+        attempt=build.attempt,
+        delivery=build.delivery_id,
+        created_at=time_of(build.created_at),
+        started_at=time_if(build.started_at),
+        finished_at=time_if(build.finished_at),
+        page=links.build(build.project, build.number),
+        steps=[of_step(build, step, size_of) for step in build.steps],
+    )
+
+
+def _delivery_fields(delivery: delivery.Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "forge_id": delivery.forge_id,
+        "event": delivery.event,
+        "received_at": time_of(delivery.received_at),
+        "verdict": delivery.verdict,
+        "explanation": delivery.explanation,
+        "build": delivery.build_number,
+        "size": delivery.size,
+    }
+
+
+def of_delivery(delivery: delivery.Delivery) -> Delivery:
+    """A delivery as it is listed."""
+    return Delivery(**_delivery_fields(delivery))
+
+
+def of_stored(delivery: delivery.Delivery, stored: interfaces.StoredBody) -> WholeDelivery:
+    """A delivery with what it said."""
+    return WholeDelivery(
+        **_delivery_fields(delivery),
+        headers=[Header(cut(name, MESSAGE_LIMIT), cut(value, MESSAGE_LIMIT)) for name, value in stored.headers],
+        body=stored.body[:BODY_SHOWN].decode("utf-8", "replace"),
+        cut=len(stored.body) > BODY_SHOWN,
+    )
+
+
+def of_status(status: interfaces.ToldStatus) -> Status:
+    """A commit status and how far its way to the forge is."""
+    return Status(
+        context=status.context,
+        state=build_state(status.state),
+        description=status.description,
+        told=status.told,
+        attempts=status.attempts,
+        error=status.error,
+        retry_at=time_if(status.retry_at),
+    )
+
+
+def listing(items: Iterable[Item], cursor: str | None = None) -> Listing[Item]:
+    """A part of a list."""
+    return Listing(list(items), cursor)
