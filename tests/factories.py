@@ -6,7 +6,10 @@ what a build's state implies (its result, its times, the states of its steps) fo
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from twisted.internet.task import Clock
 
 from sayci.account import Access, Actor, Token
 from sayci.build import Build, BuildState, Cause, NewBuild
@@ -15,6 +18,7 @@ from sayci.delivery import Delivery, NewDelivery, Verdict
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import TEST_CONTEXT, CommitStatus, DueStatus, StatusState
 from sayci.step import Result, Step, StepState, plan
+from sayci.store.sql_store import SqlStore
 
 Fields = dict[str, Any]
 
@@ -194,9 +198,18 @@ def a_status(**fields: Any) -> CommitStatus:
 
 def a_due_status(**fields: Any) -> DueStatus:
     """A status to be posted to GitHub for the first time; fields of the status itself may be given too."""
-    own = {key: fields.pop(key) for key in ("id", "version", "attempts", "url", "forge_api") if key in fields}
+    own = {
+        key: fields.pop(key) for key in ("id", "version", "attempts", "url", "forge_api", "repository") if key in fields
+    }
     status = fields.pop("status", None) or a_status(**fields)
-    defaults: Fields = {"id": 1, "version": 1, "attempts": 0, "url": "", "forge_api": "https://api.github.com"}
+    defaults: Fields = {
+        "id": 1,
+        "version": 1,
+        "attempts": 0,
+        "url": "",
+        "forge_api": "https://api.github.com",
+        "repository": "https://git.example/team/web-shop.git",
+    }
     return DueStatus(**defaults | {"status": status} | own)
 
 
@@ -209,3 +222,11 @@ def a_token(**fields: Any) -> Token:
     """A program's token as it is listed; it never expires."""
     defaults: Fields = {"id": 1, "name": "deploy-bot", "access": Access.BUILD, "created_at": NOW}
     return Token(**defaults | fields)
+
+
+def a_store(directory: Path, clock: Clock | None = None) -> SqlStore:
+    """A real store in `directory` without threads: whatever is awaited has happened already, no reactor has to run."""
+    clock = clock or Clock()
+    if clock.seconds() == 0:
+        clock.advance(NOW)
+    return SqlStore.open(f"sqlite:///{directory / 'sayci.sqlite'}", directory / "key", clock, in_process=True)

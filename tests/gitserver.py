@@ -16,6 +16,7 @@ import subprocess
 import threading
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,6 +121,17 @@ def run(*arguments: str, stdin: bytes = b"") -> str:
         ("git", *arguments), input=stdin, env=ENVIRONMENT, check=True, capture_output=True, timeout=60
     )
     return done.stdout.decode("utf-8", "surrogateescape").strip()
+
+
+def processes_mentioning(text: str) -> list[str]:
+    """The command lines of the processes, dead ones aside, that have `text` in one of their arguments."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # a process may end at any time
+            line = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            if text in line:
+                found.append(f"{directory.name}: {line}")
+    return found
 
 
 def _data(content: bytes) -> bytes:

@@ -19,6 +19,15 @@ ZEROS = "0" * 40
 
 _BLOCK = 64  # bytes that SHA-256 works on at a time
 
+# A payload carries an address for everything that could be asked about an account and a repository.
+_ACCOUNT_LINKS = ("followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events")
+_REPOSITORY_LINKS = (
+    *("forks", "keys", "collaborators", "teams", "hooks", "issue_events", "events", "assignees", "branches", "tags"),
+    *("blobs", "git_tags", "git_refs", "trees", "statuses", "languages", "stargazers", "contributors", "subscribers"),
+    *("subscription", "commits", "git_commits", "comments", "issue_comment", "contents", "compare", "merges"),
+    *("archive", "downloads", "issues", "pulls", "milestones", "notifications", "labels", "releases", "deployments"),
+)
+
 
 def hmac_sha256(key: bytes, message: bytes) -> str:
     """HMAC-SHA256 in hex, written out from RFC 2104 so that it does not repeat a mistake of the code under test."""
@@ -81,11 +90,6 @@ def person(name: str = "Ada Quill") -> dict[str, Any]:
 def account(login: str = "adaquill", kind: str = "User") -> dict[str, Any]:
     """A GitHub account as it appears in `sender` and `owner`."""
     api = f"https://api.github.com/users/{login}"
-    links = (
-        "followers following gists starred subscriptions orgs:organizations repos events received_events".replace(
-            "orgs:", ""
-        )
-    ).split()
     return {
         "login": login,
         "id": 5550123,
@@ -94,7 +98,7 @@ def account(login: str = "adaquill", kind: str = "User") -> dict[str, Any]:
         "gravatar_id": "",
         "url": api,
         "html_url": f"https://github.com/{login}",
-        **{f"{link}_url": f"{api}/{link}" for link in links},
+        **{f"{link}_url": f"{api}/{link}" for link in _ACCOUNT_LINKS},
         "type": kind,
         "site_admin": False,
     }
@@ -104,11 +108,6 @@ def repository(full_name: str = "windmill/flour", clone_url: str = "") -> dict[s
     """The repository of a payload; sayci never reads any of it."""
     owner, name = full_name.split("/")
     api = f"https://api.github.com/repos/{full_name}"
-    links = (
-        "forks keys collaborators teams hooks issue_events events assignees branches tags blobs git_tags git_refs trees "
-        "statuses languages stargazers contributors subscribers subscription commits git_commits comments issue_comment "
-        "contents compare merges archive downloads issues pulls milestones notifications labels releases deployments"
-    ).split()
     return {
         "id": 910000123,
         "node_id": "R_kgDONj1lqw",
@@ -120,7 +119,7 @@ def repository(full_name: str = "windmill/flour", clone_url: str = "") -> dict[s
         "description": "Grinds things",
         "fork": False,
         "url": api,
-        **{f"{link}_url": f"{api}/{link.replace('_', '/')}{{/id}}" for link in links},
+        **{f"{link}_url": f"{api}/{link.replace('_', '/')}{{/id}}" for link in _REPOSITORY_LINKS},
         "created_at": 1700000000,
         "updated_at": "2026-11-20T07:00:00Z",
         "pushed_at": 1795158930,

@@ -9,9 +9,10 @@ import urllib.parse
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.factories import a_build
 
+from sayci.account import digest_of
 from sayci.buildlog import PATTERNS_LIMIT, SHORTEST_SECRET, Chunk, chunk_of, key_of, masks_of
+from tests.factories import a_build
 
 SECRET = "hunter2/+%ü"
 secrets = st.text(min_size=SHORTEST_SECRET, max_size=60)
@@ -73,7 +74,7 @@ def test_nothing_is_looked_for_twice():
 
 
 def test_there_is_a_limit_and_the_secrets_themselves_come_first():
-    known = [f"secret-number-{number}" for number in range(50)]
+    known = ["\n".join(digest_of(f"{number} {line}").hex() for line in range(10)) for number in range(50)]
     masks = masks_of(known)
     assert len(masks) == PATTERNS_LIMIT
     assert masks[:50] == tuple(secret.encode() for secret in known)

@@ -17,7 +17,10 @@ DOCS = Path(__file__).parent.parent / "docs"
 def table_of(moves, states):
     """A state table as reStructuredText: a row for each state, a column for each event."""
     events = list(dict.fromkeys(event for _, event in moves))
-    rows = [[state.value, *(moves[state, event].value if (state, event) in moves else "-" for event in events)] for state in states]
+    rows = [
+        [state.value, *(moves[state, event].value if (state, event) in moves else "-" for event in events)]
+        for state in states
+    ]
     rows = [["state", *events], *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rule = "  ".join("=" * width for width in widths)

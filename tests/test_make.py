@@ -172,7 +172,7 @@ def test_a_message_is_found_behind_a_long_log(tree):
 @pytest.mark.parametrize("name", make.MAKEFILES)
 def test_make_finds_the_makefiles_that_are_looked_for(tree, name):
     (tree / name).write_text("test:\n\t@echo fine\n")
-    assert make.has_makefile(os.listdir(tree))
+    assert make.has_makefile(path.name for path in tree.iterdir())
     assert run(tree) == (0, b"fine\n")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.factories import COMMIT, NOW, a_build, a_step
 
 from sayci.build import BuildState, Cause
 from sayci.report import DEPLOY_CONTEXT, DESCRIPTION_LIMIT, TEST_CONTEXT, StatusState, statuses_of
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState, plan
+from tests.factories import COMMIT, NOW, a_build, a_step
 
 
 def told(build):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from sayci.change import branch_of
+from sayci.change import MESSAGE_LIMIT, NAME_LIMIT, branch_of, cut
 from sayci.errors import IllegalMove, UnknownStep
 from sayci.step import DEPLOY, TEST, Result, Step, StepState, worst_of
 
@@ -139,6 +139,10 @@ class Build:
             raise IllegalMove("the build is not running", f"#{self.number} is {self.state.value}")
         self.step(step.name)
         return replace(self, steps=tuple(step if step.name == old.name else old for old in self.steps))
+
+    def described(self, message: str, author: str) -> Build:
+        """The build with what its commit says of itself, where nobody has said so yet."""
+        return self if self.message else replace(self, message=cut(message, MESSAGE_LIMIT), author=cut(author, NAME_LIMIT))
 
     def cancelled(self, now: float, reason: str) -> Build:
         """Somebody, or a newer push, wants its end: at once while it is queued, else as soon as its processes are gone."""

@@ -28,11 +28,10 @@ def masks_of(secrets: Iterable[str]) -> tuple[bytes, ...]:
 
     In base64 a secret looks different at each of three alignments; the parts that depend on neighbours are left out.
     """
-    known = [secret for secret in secrets if len(secret.encode("utf-8", "replace")) >= SHORTEST_SECRET]
-    raws = [secret.encode("utf-8", "replace") for secret in known]
+    raws = [raw for raw in (secret.encode("utf-8", "replace") for secret in secrets) if len(raw) >= SHORTEST_SECRET]
     forms = [*raws, *(line.strip() for raw in raws for line in raw.splitlines())]
-    for secret, raw in zip(known, raws, strict=True):
-        forms += [urllib.parse.quote(secret, safe="").encode(), urllib.parse.quote_plus(secret).encode()]
+    for raw in raws:
+        forms += [urllib.parse.quote(raw, safe="").encode(), urllib.parse.quote_plus(raw).encode()]
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + raw)
             part = coded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]

@@ -59,6 +59,9 @@ class Bus:
     def publish(self, event: Event) -> None:
         """Hand `event` to its subscribers, in the order of their subscription; one that raises does not stop the others."""
         for scope in (("everything", None), ("project", _project_of(event)), ("build", _build_of(event))):
-            for listener in list(self._listeners.get(scope, {}).values()):
+            listeners = self._listeners.get(scope, {})
+            for key, listener in list(listeners.items()):
+                if key not in listeners:
+                    continue  # it has unsubscribed while others were told
                 with self._log.failuresHandled("a subscriber failed on {event}", event=type(event).__name__):
                     listener(event)

@@ -35,6 +35,7 @@ STORE_PAUSE = 30.0
 # The wall clock may jump while the timer runs on another clock: look at least this often as long as something is to come.
 _LONGEST_SLEEP = 300.0
 _SHORTEST_SLEEP = 1.0
+_BUSY_SLEEP = 10.0
 _STOP_LIMIT = 5.0
 
 
@@ -132,8 +133,18 @@ class Outbox:
             self._unsubscribe = None
         self._set_timer(None)
         self._background.cancel()
-        idle = Deferred.fromCoroutine(self._background.idle())
-        await idle.addTimeout(_STOP_LIMIT, self._clock, lambda _, limit: self._log.error("still busy", limit=limit))
+        await self._idle().addTimeout(_STOP_LIMIT, self._clock, lambda _, __: self._log.error("a post goes on and on"))
+
+    def _idle(self) -> Deferred[None]:
+        """Fires when nothing is under way; unlike what it waits for, it can be cancelled at any time."""
+        idle: Deferred[None] = Deferred()
+
+        def fire(_: object) -> None:
+            if not idle.called:
+                idle.callback(None)
+
+        Deferred.fromCoroutine(self._background.idle()).addBoth(fire)
+        return idle
 
     @property
     def _running(self) -> bool:
@@ -166,7 +177,7 @@ class Outbox:
             self._looking = False
 
     async def _begin_what_is_due(self) -> float | None:
-        """Start posting, as much as fits; answers when to look again, None when somebody will wake us."""
+        """Start posting, as much as fits; answers when to look again, None when something will wake us."""
         self._just_ended.clear()
         for due in await self._store.due_statuses(self._wall(), limit=20 + self._concurrency):
             if len(self._posting) >= self._concurrency:
@@ -176,8 +187,8 @@ class Outbox:
                 self._posting.add(_subject_of(due))
                 self._background.start(self._post(due), "posting a commit status")
         time = await self._store.next_due()
-        if time is not None and time <= self._wall() and self._posting:
-            return None  # it is one of those under way: its end wakes us
+        if time is not None and self._posting:
+            return max(time, self._wall() + _BUSY_SLEEP)  # it may be one of those under way, whose end wakes us
         return time
 
     def _set_timer(self, time: float | None) -> None:
@@ -193,18 +204,22 @@ class Outbox:
 
     async def _post(self, due: DueStatus) -> None:
         try:
-            await self._try(due)
+            await self._tell(due)
+        except NotTold as error:
+            await self._failed(due, error)
         except Missing:
             pass  # the project has been removed, and its statuses with it
+        else:
+            await self._keep(lambda: self._store.status_told(due.id, due.version))
         finally:
             self._posting.discard(_subject_of(due))
             self._just_ended.add((due.id, due.version))
             self._wake()
 
-    async def _try(self, due: DueStatus) -> None:
-        """Tell it once, and have the store keep what came of it."""
+    async def _tell(self, due: DueStatus) -> None:
+        """Tell it once.  Raises NotTold; Missing where the project is gone."""
+        self._check_quiet(due)
         try:
-            self._check_quiet(due)
             token = await self._store.access_token(due.status.project_id)
             await self._reporter.post(replace(due, url=self._page_of(due.status)), token)
         except (NotTold, Missing):
@@ -214,7 +229,7 @@ class Outbox:
                 raise
             self._log.failure("the outbox made a mistake")
             raise NotTold("sayci made a mistake; its server log says more", type(error).__name__) from None
-@@
+
     async def _failed(self, due: DueStatus, error: NotTold) -> None:
         if not self._running:
             return  # we broke it off ourselves
@@ -243,7 +258,7 @@ class Outbox:
                 return await write()
             except (CancelledError, Missing):
                 raise
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the status must not be posted without end; it is logged
                 self._log.failure("the store could not keep what became of a commit status")
                 await deferLater(self._clock, STORE_PAUSE)
 

@@ -262,10 +262,13 @@ class Runner:
         finally:
             self._checking_out = None
             log.close()
+        message, author = self.build.message, self.build.author
+        if not message:  # a build by hand: nobody has said yet what the commit is
+            message, author = await self._sources.describe(self.build.project_id, self.build.commit)
         duration = self._monotonic() - started
         now = self._ledger.now()
         await self._advance(
-            lambda build: build.with_step(
+            lambda build: build.described(message, author).with_step(
                 build.step(CHECKOUT).started(now, str(workspace)).finished(now, Result.SUCCESS, duration=duration)
             )
         )

@@ -4,26 +4,58 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorCore
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import Resource
 
+from sayci import __version__
 from sayci.background import Background
+from sayci.build import Build
+from sayci.bus import Bus
 from sayci.errors import CannotStart, SayciError
-from sayci.options import Options, Settings
+from sayci.forges.github import GitHub
+from sayci.git import Policy
+from sayci.inbox import Inbox
+from sayci.launchers.local import LocalLauncher
+from sayci.ledger import Ledger
+from sayci.mirrors import sample
+from sayci.mirrors.sources import GitSources
+from sayci.options import Options, ServerSettings
+from sayci.outbox import Outbox
+from sayci.project import Settings
+from sayci.registry import Registry
+from sayci.report import CommitStatus
+from sayci.reporters.commit_status import GitHubStatuses
+from sayci.runner import Limits, Runner
+from sayci.scheduler import Scheduler
+from sayci.sign_in import SignIn
+from sayci.store.logs import FileLogs
+from sayci.store.sql_store import SqlStore
+from sayci.web.api import Api
+from sayci.web.health import CountedReporter, Health, Metrics
+from sayci.web.hooks import Hooks
+from sayci.web.pages import Pages
+from sayci.web.root import Root
+from sayci.web.site import make_site
 
 __all__ = ["Options", "Sayci", "makeService"]
+
+#: Threads for files and for big bodies; the database has its own.
+THREADS = 4
 
 
 class DataDirectory:
@@ -37,8 +69,7 @@ class DataDirectory:
         """Make it, and make sure that it is ours alone.  Raises CannotStart."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in ("mirrors", "builds", "workspaces"):
-                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+            self.path.chmod(0o700)
             self._lock = (self.path / "lock").open("ab")
         except OSError as error:
             raise CannotStart("the data directory cannot be used", self.path, error.strerror or error) from None
@@ -54,28 +85,205 @@ class DataDirectory:
             self._lock = None
 
 
+class Addresses:
+    """The address by which the world reaches this server; known once it listens."""
+
+    def __init__(self, stated: str) -> None:
+        self._base = stated
+
+    def __call__(self) -> str:
+        """Without a slash at the end."""
+        return self._base or "http://localhost"
+
+    def listening(self, endpoint: str, port: IListeningPort) -> None:
+        """Where the operator has stated nothing, the first TCP port says it."""
+        number = getattr(port.getHost(), "port", None)
+        if not self._base and number is not None:
+            self._base = f"{'https' if endpoint.startswith('ssl:') else 'http'}://localhost:{number}"
+
+    def of_build(self, build: Build) -> str:
+        """A build's page."""
+        return f"{self()}/{build.project}/{build.number}"
+
+    def of_status(self, status: CommitStatus) -> str:
+        """The page that a commit status links to."""
+        return f"{self()}/{status.project}/{status.build}"
+
+
 class Sayci(Service):
     """The whole server as one Twisted service."""
 
-    name = "sayci"  # type: ignore[assignment]  # Service declares None
     _log = Logger()
 
-    def __init__(self, settings: Settings, reactor: IReactorCore) -> None:
+    def __init__(self, settings: ServerSettings, reactor: Any) -> None:
         self.settings = settings
         self._reactor = reactor
         self._data = DataDirectory(settings.data)
+        self._addresses = Addresses(settings.public_url)
+        self._site = make_site(Resource(), clock=reactor)  # type: ignore[no-untyped-call]  # Twisted states no types
         self._ports: list[IListeningPort] = []
-        self._stoppers: list[Callable[[], Deferred[None]]] = []
+        self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()
 
     def startService(self) -> None:
         """Open everything and listen; a problem is one line on the standard error, and the end."""
         try:
-            self._start()
+            self._data.take()
+            self._listen()
+            self._build()
         except SayciError as error:
             sys.stderr.write(f"sayci: {error}\n")
             raise SystemExit(1) from None
         super().startService()
 
-    def _start(self) -> None:
-        self._data.take()
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        for end in reversed(self._enders):
+            over = end()
+            if over is not None:
+                await over
+        self._data.release()
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more requests, let go of the running steps, and close; the next server takes them up."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    # -- ports
+
+    def _listen(self) -> None:
+        """Take the ports before anything else is done.  Raises CannotStart."""
+        for description in self.settings.ports:
+            try:
+                endpoint = serverFromString(self._reactor, description)
+            except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
+                raise CannotStart("not a port to listen at", description, error) from None
+            listening = endpoint.listen(self._site)
+            problems: list[Failure] = []
+            listening.addCallbacks(partial(self._listens, description), problems.append)
+            if problems:
+                raise CannotStart("the port cannot be listened at", description, _why(problems[0]))
+
+    def _listens(self, description: str, port: IListeningPort) -> None:
+        self._ports.append(port)
+        self._addresses.listening(description, port)
+
+    # -- the knot
+
+    def _build(self) -> None:
+        reactor, settings, data = self._reactor, self.settings, self._data.path
+        threads = ThreadPool(0, THREADS, "sayci")
+        threads.start()
+        self._enders.append(threads.stop)
+        store = SqlStore.open(settings.database, data / "key", reactor)
+        self._enders.append(store.close)
+        sample_url = sample.url_of(data)
+        policy = Policy(settings.allowed_schemes, frozenset({sample_url} if settings.sample else ()))
+
+        bus = Bus()
+        ledger = Ledger(store, bus, reactor.seconds)
+        logs = FileLogs(data / "builds", reactor, threads)
+        sources = GitSources(
+            reactor, data / "mirrors", data / "workspaces", policy, threads=threads, passed_on=os.environ
+        )
+        launcher = LocalLauncher(reactor, data / "builds")
+        runner_of = partial(
+            Runner,
+            store=store,
+            ledger=ledger,
+            sources=sources,
+            launcher=launcher,
+            logs=logs,
+            page_of=self._addresses.of_build,
+            limits=Limits(settings.grace, settings.output_limit),
+            clock=reactor,
+        )
+        scheduler = Scheduler(store, ledger, sources, bus, reactor, slots=settings.slots, runner_of=runner_of)
+        forge = GitHub()
+        inbox = Inbox(store, ledger, forge, reactor)
+        registry = Registry(store, sources, logs, bus, policy, reactor.seconds, scheduler.require_idle)
+        metrics = Metrics(bus)
+        pool = HTTPConnectionPool(reactor)
+        statuses = GitHubStatuses(Agent(reactor, pool=pool), reactor, settings.github_api)
+        outbox = Outbox(
+            store,
+            CountedReporter(statuses, metrics),
+            bus,
+            reactor,
+            wall=reactor.seconds,
+            page_of=self._addresses.of_status,
+            random=random.random,
+        )
+        sign_in = SignIn(store, reactor.seconds)
+        hooks = Hooks(store, forge, inbox.put, reactor, in_thread=partial(deferToThreadPool, reactor, threads))
+        api = Api(store, registry, scheduler, inbox, sign_in, logs, bus, reactor, self._addresses, __version__)
+        pages = Pages(
+            store=store,
+            registry=registry,
+            scheduler=scheduler,
+            inbox=inbox,
+            sign_in=sign_in,
+            logs=logs,
+            feeds=api.feeds,
+            links=api.links,
+            clock=reactor.seconds,
+            reactor=reactor,
+            version=__version__,
+            isolation=launcher.isolation,
+        )
+        health = Health(store, metrics, reactor, reactor.seconds).app.resource()
+        whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
+        self._site.resource = Root(hooks.resource, whole, pages.resource())
+
+        # The last in is the first to end: nothing new comes in before what works on it has let go.
+        self._enders += [
+            pool.closeCachedConnections,
+            sources.stop,
+            outbox.stop,
+            registry.stop,
+            scheduler.stop,
+            inbox.stop,
+        ]
+
+        async def begin() -> None:
+            metrics.resume(await store.open_builds())
+            await self._greet(store, sign_in)
+            await scheduler.start()
+            await inbox.start()
+            await registry.start()
+            outbox.start()
+            if settings.sample:
+                await self._add_sample(store, registry, scheduler, sources)
+
+        self._background.start(begin(), "starting")
+
+    async def _greet(self, store: SqlStore, sign_in: SignIn) -> None:
+        base = self._addresses()
+        lines = [f"sayci {__version__} is at {base}/"]
+        if self.settings.sign_in_link or not await store.anyone_signed_in():
+            code = await sign_in.new_code()
+            lines.append(f"Sign in once, within a day: {base}/sign-in?code={code}")
+        # Not sys.stdout: that is the log by now, and a link that signs in does not belong into a log.
+        os.write(1, "\n".join([*lines, ""]).encode())
+
+    async def _add_sample(self, store: SqlStore, registry: Registry, scheduler: Scheduler, sources: GitSources) -> None:
+        if (await store.projects(limit=1)).items:
+            return
+        await sample.make(self._reactor, self._data.path)
+        settings = Settings("sample", sample.url_of(self._data.path), deploy_branch="main")
+        project, _ = await registry.register(settings)
+        await scheduler.build_by_hand(project, None, "sayci")
+
+
+def _why(failure: Failure) -> str:
+    error = failure.value
+    inner = getattr(error, "socketError", None)
+    return getattr(inner, "strerror", None) or str(error)
+
+
+def makeService(options: Options) -> Sayci:
+    """The service of ``twist sayci``.  The global reactor is imported here and nowhere else."""
+    from twisted.internet import reactor  # noqa: PLC0415 - finding plugins must not install a reactor
+
+    return Sayci(options.settings, reactor)

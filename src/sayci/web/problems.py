@@ -118,7 +118,7 @@ def problem_of(request: Request, error: BaseException) -> bytes:
     code = code_of(error)
     title = HTTPStatus(code).phrase
     if code == 500:
-        mistake = log_mistake(Failure(error))  # type: ignore[no-untyped-call]  # Twisted has no types for it
+        mistake = log_mistake(Failure(error))
         detail = "sayci made a mistake; the server's log has it under this id"
         return problem(request, code, title, detail, error="mistake", id=mistake)
     if code == 401:

@@ -12,14 +12,19 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import fields
+from msgspec.structs import asdict, fields
 
 from sayci import account, build, delivery, interfaces, project, step
+from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
-from sayci.change import MESSAGE_LIMIT, NAME_LIMIT, cut
+from sayci.delivery import Verdict
+from sayci.git import URL_LIMIT
+from sayci.project import LONGEST_TIME_LIMIT, VALUE_LIMIT, MirrorState, Scope
+from sayci.report import StatusState
 from sayci.sign_in import LONGEST_DAYS
 from sayci.sign_in import NAME_LIMIT as TOKEN_NAME_LIMIT
 from sayci.sign_in import SECRET_LIMIT as CODE_LIMIT
+from sayci.step import Result, StepState
 
 Item = TypeVar("Item")
 
@@ -31,8 +36,9 @@ Time = Annotated[datetime, Meta(tz=True)]
 ProjectName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=64)]
 Branch = Annotated[str, Meta(min_length=1, max_length=239)]
 Target = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_./+-]*$", max_length=100)]
-Seconds = Annotated[float, Meta(ge=1, le=project.LONGEST_TIME_LIMIT)]
-Address = Annotated[str, Meta(min_length=1, max_length=2000)]
+Seconds = Annotated[float, Meta(ge=1, le=LONGEST_TIME_LIMIT)]
+Address = Annotated[str, Meta(min_length=1, max_length=URL_LIMIT, examples=["https://git.example/team/web-shop.git"])]
+TokenName = Annotated[str, Meta(pattern="[^ ]", max_length=TOKEN_NAME_LIMIT)]
 Credential = Annotated[str, Meta(pattern="^[!-~]+$", max_length=1000)]
 Commit = Annotated[str, Meta(pattern="^([0-9a-f]{40}|[0-9a-f]{64})$", max_length=64)]
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -93,7 +99,7 @@ class Project(Struct):
     deploy_target: str
     time_limit: float
     forge_api: str
-    mirror: project.MirrorState
+    mirror: MirrorState
     mirror_error: str
     has_access_token: bool
     webhook_url: str
@@ -120,15 +126,15 @@ class Variable(Struct):
     name: str
     value: str | None
     secret: bool
-    scope: project.Scope
+    scope: Scope
 
 
 class Step(Struct):
     """One command of a build.  `duration` is in seconds of a monotonic clock, `log_size` in bytes."""
 
     name: str
-    state: step.StepState
-    result: step.Result | None
+    state: StepState
+    result: Result | None
     reason: str
     exit_code: int | None
     started_at: Time | None
@@ -146,14 +152,14 @@ class Build(Struct):
 
     project: str
     number: int
-    cause: build.Cause
+    cause: Cause
     ref: str
     branch: str | None
     commit: str
     message: str
     author: str
-    state: build.BuildState
-    result: step.Result | None
+    state: BuildState
+    result: Result | None
     reason: str
     waiting: str
     source: int | None
@@ -174,7 +180,7 @@ class Delivery(Struct):
     forge_id: str
     event: str
     received_at: Time
-    verdict: delivery.Verdict
+    verdict: Verdict
     explanation: str
     build: int | None
     size: int
@@ -199,7 +205,7 @@ class Status(Struct):
     """What is said of a commit under one name; `told` says that the forge has it as it is now."""
 
     context: str
-    state: Literal["pending", "success", "failure", "error"]
+    state: StatusState
     description: str
     told: bool
     attempts: int
@@ -214,13 +220,13 @@ class SignIn(Struct, forbid_unknown_fields=True):
     """A one-time code, and the name that the new token gets."""
 
     code: Annotated[str, Meta(min_length=1, max_length=CODE_LIMIT)]
-    name: Annotated[str, Meta(min_length=1, max_length=TOKEN_NAME_LIMIT)]
+    name: TokenName
 
 
 class NewToken(Struct, forbid_unknown_fields=True):
     """A credential to be made; without `days` it lasts until it is removed."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=TOKEN_NAME_LIMIT)]
+    name: TokenName
     access: AccessWord
     days: Annotated[int, Meta(ge=1, le=LONGEST_DAYS)] | None = None
 
@@ -234,12 +240,12 @@ class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
     name: ProjectName | UnsetType = UNSET
     url: Address | UnsetType = UNSET
     default_branch: Branch | UnsetType = UNSET
-    deploy_branch: Branch | None | UnsetType = UNSET
+    deploy_branch: Branch | UnsetType | None = UNSET
     test_target: Target | UnsetType = UNSET
     deploy_target: Target | UnsetType = UNSET
     time_limit: Seconds | UnsetType = UNSET
     forge_api: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
-    access_token: Credential | None | UnsetType = UNSET
+    access_token: Credential | UnsetType | None = UNSET
 
 
 class NewProject(ProjectChange, kw_only=True, forbid_unknown_fields=True):
@@ -252,9 +258,9 @@ class NewProject(ProjectChange, kw_only=True, forbid_unknown_fields=True):
 class NewValue(Struct, forbid_unknown_fields=True):
     """A variable's value.  Where `secret` or `scope` is absent it stays as it is; a new variable is plain, for both steps."""
 
-    value: Annotated[str, Meta(max_length=project.VALUE_LIMIT)]
+    value: Annotated[str, Meta(max_length=VALUE_LIMIT)]
     secret: bool | UnsetType = UNSET
-    scope: project.Scope | UnsetType = UNSET
+    scope: Scope | UnsetType = UNSET
 
 
 class NewBuild(Struct, forbid_unknown_fields=True):
@@ -268,6 +274,9 @@ class NewDeploy(Struct, forbid_unknown_fields=True):
 
     commit: Commit | UnsetType = UNSET
     build: Number | UnsetType = UNSET
+
+
+OneDeploy = Annotated[NewDeploy, Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})]
 
 
 def given(changes: Struct) -> dict[str, Any]:
@@ -333,6 +342,11 @@ def of_token(token: account.Token) -> Token:
     )
 
 
+def of_issued(token: account.Token, secret: str) -> IssuedToken:
+    """A token with its secret, at the one time when it is told."""
+    return IssuedToken(**asdict(of_token(token)), token=secret)
+
+
 def of_project(project: project.Project, links: Links) -> Project:
     """A project with its addresses."""
     settings = project.settings
@@ -352,6 +366,11 @@ def of_project(project: project.Project, links: Links) -> Project:
         created_at=time_of(project.created_at),
         page=links.project(project.name),
     )
+
+
+def of_registered(project: project.Project, links: Links, webhook_secret: str) -> RegisteredProject:
+    """A project with its webhook secret, at the one time when it is told."""
+    return RegisteredProject(**asdict(of_project(project, links)), webhook_secret=webhook_secret)
 
 
 def of_variable(variable: project.Variable) -> Variable:
@@ -384,8 +403,8 @@ def of_build(build: build.Build, links: Links, size_of: Callable[[str], int], wa
         ref=build.ref,
         branch=build.branch,
         commit=build.commit,
-        message=cut(build.message, MESSAGE_LIMIT),
-        author=cut(build.author, NAME_LIMIT),
+        message=build.message,
+        author=build.author,
         state=build.state,
         result=build.result,
         reason=build.reason,
@@ -424,7 +443,7 @@ def of_stored(delivery: delivery.Delivery, stored: interfaces.StoredBody) -> Who
     """A delivery with what it said."""
     return WholeDelivery(
         **_delivery_fields(delivery),
-        headers=[Header(cut(name, MESSAGE_LIMIT), cut(value, MESSAGE_LIMIT)) for name, value in stored.headers],
+        headers=[Header(name, value) for name, value in stored.headers],
         body=stored.body[:BODY_SHOWN].decode("utf-8", "replace"),
         cut=len(stored.body) > BODY_SHOWN,
     )
@@ -434,7 +453,7 @@ def of_status(status: interfaces.ToldStatus) -> Status:
     """A commit status and how far its way to the forge is."""
     return Status(
         context=status.context,
-        state=build_state(status.state),
+        state=StatusState(status.state),
         description=status.description,
         told=status.told,
         attempts=status.attempts,

@@ -1,0 +1,458 @@
+"""Runs steps on this machine as the server's own user, each under a shim of its own.
+
+A step is known by its job's key, which is also its handle: everything that a server needs to find it again is in its run
+directory ROOT/KEY (shim.py says which files that are).  The shim has no pipe to the server and does not notice when that
+dies; whether the shim itself lives, its lock says.
+
+Beside its job's environment a command gets ``SAYCI_STEP``: the key, and a word that is new with every start.  By that
+the processes of a step can be found when its shim has been killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import py_compile
+import re
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sayci.buildlog import masks_of
+from sayci.errors import LauncherError
+from sayci.interfaces import Ended, Job
+from sayci.launchers import shim
+
+#: The variable that marks the processes of a step.
+COOKIE = "SAYCI_STEP"
+#: Seconds between two looks at a step whose shim lives but cannot be watched: its pid is not on disk yet, or means
+#: nothing here because the shim was started in another container.
+POLL = 0.05
+#: Seconds until a run directory is looked at again that could not be read: too many open files say nothing of a step.
+TROUBLE_PAUSE = 5.0
+#: Seconds that processes have to be gone after a KILL, before they are given up; a dead network disk can hold them.
+SWEEP_LIMIT = 10.0
+
+_SHIM = Path(shim.__file__)
+_COMPILED = ".shim.pyc"  # in ROOT; no key begins with a dot
+_KEY = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_LOST = "lost"
+
+
+class LocalLauncher:
+    """The Launcher for steps that are processes of this machine.
+
+    `reactor` starts processes, watches file descriptors, tells the time and has a thread pool.  `python` runs the shims;
+    by default the interpreter that runs the server.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, root: Path, *, python: str | None = None) -> None:
+        self._reactor = reactor
+        self._root = root.absolute()
+        # Not what PATH or a virtual environment calls it: a version manager's wrapper takes 150 ms.
+        self._python = python or os.path.realpath(sys.executable)
+        self._program = _SHIM if python else _compiled(self._root)
+        self._children: dict[str, _Child] = {}
+
+    @property
+    def isolation(self) -> str:
+        """Nothing keeps the processes of one user from each other."""
+        return ""
+
+    async def start(self, job: Job) -> str:
+        """Start the job under a shim.  Raises LauncherError, also for a job that has been started before."""
+        directory = self._directory(job.key)
+        if directory is None:
+            raise LauncherError("this is no key for a step", job.key)
+        try:
+            with directory.claimed() as lock:
+                self._spawn(job, directory, lock)
+        except OSError as error:
+            raise LauncherError("the step could not be started", job.key, error.strerror or str(error)) from error
+        except UnicodeEncodeError as error:
+            raise LauncherError("the step has a text that no program can be given", job.key) from error
+        return job.key
+
+    async def result(self, handle: str) -> Ended:
+        """How the step ended; any number of callers may wait for it, from its start or attached to it later."""
+        directory = self._directory(handle)
+        if directory is None:
+            return Ended(None, _LOST, "this is no step's handle")
+        while True:
+            try:
+                ended = directory.ended()
+                if ended is None:
+                    await self._until_gone(directory)
+                    continue
+                if ended.why == _LOST:
+                    await self._sweep(directory)
+                return ended
+            except OSError:
+                self._log.failure("step {key} cannot be looked at", key=handle)
+                await deferLater(self._reactor, TROUBLE_PAUSE)
+
+    def cancel(self, handle: str) -> None:
+        """Ask the step's shim to end it."""
+        directory = self._directory(handle)
+        if directory is not None:
+            try:
+                directory.cancel()
+            except OSError:
+                self._log.failure("step {key} could not be cancelled", key=handle)
+
+    def _directory(self, key: str) -> RunDirectory | None:
+        return RunDirectory(self._root / key, key) if _KEY.fullmatch(key) else None
+
+    def _spawn(self, job: Job, directory: RunDirectory, lock: int) -> None:
+        with ExitStack() as ours:
+
+            def open_for_shim(fd: int) -> int:
+                ours.callback(os.close, fd)
+                return fd
+
+            orders = open_for_shim(_memfd(_orders_of(job, directory.new_cookie()).encode()))
+            null = open_for_shim(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            errors = open_for_shim(directory.open_errors())
+            child = self._children[job.key] = _Child(self._children, job.key)  # before it can end
+            try:
+                # No path=, uid= or gid=: for those Twisted forks, and a large server stands still for 40 ms meanwhile.
+                self._reactor.spawnProcess(
+                    child,
+                    self._python,
+                    [self._python, "-I", "-S", os.fspath(self._program), os.fspath(directory.path)],
+                    env={},
+                    childFDs={0: null, 1: errors, 2: errors, shim.ORDERS_FD: orders, shim.LOCK_FD: lock},
+                )
+            except OSError:
+                child.forget()
+                raise
+
+    async def _until_gone(self, directory: RunDirectory) -> None:
+        """Until the step's shim has ended, or it is time to look again."""
+        child = self._children.get(directory.key)
+        if child is not None:
+            await child.gone()
+            return
+        pidfd = directory.open_shim()
+        if pidfd is None:
+            await deferLater(self._reactor, POLL)
+        else:
+            await _Exit(self._reactor, pidfd).gone
+
+    async def _sweep(self, directory: RunDirectory) -> None:
+        """End what a killed shim has left."""
+        pool = self._reactor.getThreadPool()
+        if not await deferToThreadPool(self._reactor, pool, sweep, directory.cookie()):
+            self._log.error("processes of step {key} cannot be killed", key=directory.key)
+
+
+def _compiled(root: Path) -> Path:
+    """The shim's program as this server knows it, compiled: that saves a third of what a step costs.
+
+    A copy of our own, so that a shim understands the server that starts it also when sayci has been replaced meanwhile.
+    """
+    compiled = root / _COMPILED
+    try:
+        _make_private(root)
+        py_compile.compile(os.fspath(_SHIM), os.fspath(compiled), doraise=True)
+    except OSError:
+        return _SHIM  # nothing can be written there: the first start will say so
+    return compiled
+
+
+# ------------------------------------------------------------------------------------------------ the run directory
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory, and what is missing above it, for our own user alone."""
+    for directory in (*reversed(path.parents), path):
+        if not directory.is_dir():
+            directory.mkdir(0o700, exist_ok=True)
+
+
+class RunDirectory:
+    """What the files of one step say about it."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        self.key = key
+
+    @contextmanager
+    def claimed(self) -> Iterator[int]:
+        """Make the directory and answer its lock's file descriptor, held; to be handed to a shim.
+
+        Raises LauncherError when the step has been started before, OSError when that cannot be found out.
+        """
+        _make_private(self.path)
+        lock = os.open(self.path / shim.LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self._take(lock)
+            if any((self.path / name).exists() for name in (shim.EXIT, shim.PID, shim.CANCEL)):
+                raise LauncherError("the step has been started before", self.key)
+            yield lock
+        finally:
+            os.close(lock)  # our copy: a shim that was started has its own, and the lock with it
+
+    def _take(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LauncherError("the step runs already", self.key) from None
+
+    def ended(self) -> Ended | None:
+        """How the step ended; None while its shim lives."""
+        ended = self._recorded()
+        if ended is not None:
+            return ended
+        if self.has_shim():
+            return None
+        # From here on nothing changes any more: no shim lives, and none will.  The last one may just have written.
+        return self._recorded() or self._unrecorded()
+
+    def _recorded(self) -> Ended | None:
+        record = self._read(shim.EXIT)
+        if record is None:
+            return None
+        try:
+            return _ended_of(record)
+        except (KeyError, ValueError):
+            return Ended(None, _LOST, "its record cannot be read")
+
+    def _unrecorded(self) -> Ended:
+        if self._read(shim.LOCK) is None:
+            return Ended(None, _LOST, "nothing is known of it")
+        known = self._shim()
+        if known is not None:
+            if known["boot"] != shim.boot_id():
+                return Ended(None, _LOST, "the machine was restarted")
+            return Ended(None, _LOST, self._last_error() or "its shim was killed")
+        cancelled = self._read(shim.CANCEL) is not None
+        return Ended(None, "cancelled" if cancelled else "never_started", self._last_error())
+
+    def has_shim(self) -> bool:
+        """Whether a shim lives.  Then it holds the lock; nobody else can have it then, or keep it afterwards."""
+        try:
+            lock = os.open(self.path / shim.LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look must not see each other
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def open_shim(self) -> int | None:
+        """A pidfd of the living shim; None when there is none, or it has not said who it is yet."""
+        known = self._shim()
+        if known is None or known["boot"] != shim.boot_id():
+            return None
+        pid = int(known["pid"])
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        stat = shim.stat_of(pid)  # after the opening: from now on the number cannot come to mean another process
+        if stat is not None and stat[1] == int(known["started"]):
+            return pidfd
+        os.close(pidfd)
+        return None
+
+    def cancel(self) -> None:
+        """Ask a living shim for the step's end."""
+        if not self.has_shim():
+            return
+        try:
+            # One that has not written who it is looks for this afterwards; one that has can be sent a signal.
+            (self.path / shim.CANCEL).touch(0o600)
+        finally:
+            self._terminate()
+
+    def _terminate(self) -> None:
+        pidfd = self.open_shim()
+        if pidfd is None:
+            return
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        except ProcessLookupError:
+            pass  # it has just ended
+        finally:
+            os.close(pidfd)
+
+    def _shim(self) -> dict[str, bytes] | None:
+        """Which process the shim is, or was; None when that is not written: then it has not started the command."""
+        known = self._read(shim.PID)
+        return None if known is None else dict(shim.unpack(known))
+
+    def new_cookie(self) -> str:
+        """A mark for the processes of the step, kept in the lock's file."""
+        cookie = f"{self.key}:{secrets.token_hex(8)}"
+        (self.path / shim.LOCK).write_text(cookie)
+        return cookie
+
+    def cookie(self) -> str:
+        """The mark that was made at the start; "" when there is none."""
+        return (self._read(shim.LOCK) or b"").decode()
+
+    def open_errors(self) -> int:
+        """The file that takes what a breaking shim has to say."""
+        return os.open(self.path / shim.ERRORS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def _last_error(self) -> str:
+        lines = (self._read(shim.ERRORS) or b"").decode("utf-8", "replace").splitlines()
+        return lines[-1] if lines else ""
+
+    def _read(self, name: str) -> bytes | None:
+        """A whole small file; None when it is not there.  Raises OSError when that cannot be told."""
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _ended_of(record: bytes) -> Ended:
+    fields = {name: value.decode("utf-8", "replace") for name, value in shim.unpack(record)}
+    return Ended(
+        int(fields["exit_code"]) if fields["exit_code"] else None,
+        fields["why"],
+        fields["detail"],
+        int(fields["output"]),
+        int(fields["dropped"]),
+        float(fields["duration"]),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the orders
+
+
+def _orders_of(job: Job, cookie: str) -> shim.Orders:
+    environment = {**job.environment, COOKIE: cookie}
+    return shim.Orders(
+        [os.fsencode(argument) for argument in job.argv],
+        {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+        os.fsencode(job.workspace),
+        masks_of(job.secrets),
+        time_limit=job.time_limit,
+        silence_limit=job.silence_limit,
+        output_limit=job.output_limit,
+        grace=job.grace,
+    )
+
+
+def _memfd(contents: bytes) -> int:
+    """A file in memory alone that nobody can change any more, read from its beginning."""
+    fd = os.memfd_create("orders", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(contents)
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    return fd
+
+
+# ------------------------------------------------------------------------------------------------ who waits
+
+
+class _Child(ProcessProtocol):
+    """A shim that this server started, one of the `children` as long as it lives."""
+
+    def __init__(self, children: dict[str, _Child], key: str) -> None:
+        self._children = children
+        self._key = key
+        self._waiting: list[Deferred[None]] = []
+
+    def gone(self) -> Deferred[None]:
+        """Fires when the shim has ended."""
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def forget(self) -> None:
+        """There is nothing to wait for any more."""
+        if self._children.get(self._key) is self:
+            del self._children[self._key]
+
+    def processExited(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        self.forget()
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+
+@implementer(IReadDescriptor)
+class _Exit:
+    """The end of a process that is no child of ours: its pidfd becomes readable."""
+
+    def __init__(self, reactor: Any, pidfd: int) -> None:
+        self._reactor = reactor
+        self._pidfd = pidfd
+        self.gone: Deferred[None] = Deferred(lambda _: self._close())
+        reactor.addReader(self)
+
+    def _close(self) -> None:
+        self._reactor.removeReader(self)
+        os.close(self._pidfd)
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        return "shim"
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        self._close()
+        self.gone.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """The reactor has stopped, and reads nothing any more; the process goes on."""
+
+
+# ------------------------------------------------------------------------------------------------ the last resort
+
+
+def sweep(cookie: str) -> bool:
+    """Kill the processes that have this cookie in their environment, and those below them; whether all are gone.
+
+    It is for a step whose shim was killed, and the best that can be done for processes of our own user: one that has
+    changed its environment, and whose parents are gone, is not found.  Blocks: for a thread.
+    """
+    if not cookie:
+        return True
+    mark = f"{COOKIE}={cookie}".encode()
+    deadline = time.monotonic() + SWEEP_LIMIT
+    while marked := [pid for pid in _pids() if _is_marked(pid, mark)]:
+        if time.monotonic() > deadline:
+            return False
+        for pid in {*marked, *shim.descendants(marked)}:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    return True
+
+
+def _pids() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False

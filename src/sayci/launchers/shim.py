@@ -1,0 +1,711 @@
+"""The shim: starts the command of one step and stays with it to the end, whatever becomes of the server.
+
+A launcher starts it as ``python -I -S shim.py RUNDIR`` with an empty environment and five file descriptors:
+
+    0      /dev/null
+    1, 2   RUNDIR/errors: what Python has to say, should the shim itself break
+    3      a sealed memfd with the Orders: no secret is ever in an argument list, an environment or on disk
+    4      RUNDIR/lock, locked by flock: the kernel holds the lock exactly as long as the shim lives
+
+In RUNDIR it writes
+
+    pid    which process it is; on disk before the command starts, so without it nothing of the step has run
+    log    what the command prints, masked and limited; only ever appended to
+    exit   how it ended; on disk when no process of the step is left and the log is complete
+
+and a file ``cancel`` that is there when ``pid`` has been written means that the command is not to be started any more.
+TERM and INT ask for the end of the command, at any time.
+
+One of these runs beside every step, so it starts quickly and stays small: only the standard library, and of that only
+what costs next to nothing.  `signal` (it makes enums), `json`, `re`, `subprocess`, `contextlib`, `typing` and
+`dataclasses` each take as long as all that is here, up to as long as Python itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import sys
+import time
+
+TYPE_CHECKING = False  # typing's own would have to be imported; mypy takes any name of this spelling for it
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import NoReturn
+
+    Prctl = Callable[[int, int], None]
+else:
+    import _signal  # what `signal` wraps, without the enums
+
+# The names in a run directory.
+LOCK, ERRORS, PID, LOG, EXIT, CANCEL = "lock", "errors", "pid", "log", "exit", "cancel"
+# The file descriptors that a launcher hands over.
+ORDERS_FD, LOCK_FD = 3, 4
+
+#: What stands in the log where a secret was.
+MARK = b"***"
+LIMIT_REACHED = b"\n[sayci: output limit reached]\n"
+#: Seconds that processes which outlive the command have to end by themselves: a `tee` at its output must not lose lines.
+LINGER = 0.5
+#: Seconds between two KILLs to a tree that grows while it is killed.
+KILL_AGAIN = 0.05
+
+_PIPE_SIZE = 1 << 20  # the most that the kernel gives an ordinary user
+_CHUNK = 1 << 18
+_RECORD_SIZE = 4096
+_DETAIL_LIMIT = 500
+_NEVER = float("inf")
+_LONGEST_POLL = 3600.0  # seconds; poll counts milliseconds in an int
+_OOM_SCORE = b"500"  # of -1000 to 1000: when memory runs out the command goes, neither its shim nor the server
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+
+
+# ------------------------------------------------------------------------------------------------ what is handed over
+
+
+def pack(fields: Iterable[tuple[str, bytes | str | float]]) -> bytes:
+    """Named values as bytes: for each a line "NAME LENGTH:VALUE".  Values may be any bytes, names may repeat."""
+    lines = []
+    for name, value in fields:
+        raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+        lines.append(b"%s %d:%s\n" % (name.encode(), len(raw), raw))
+    return b"".join(lines)
+
+
+def unpack(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """What `pack` packed.  Raises ValueError where it is cut short or no such thing."""
+    at = 0
+    while at < len(data):
+        colon = data.index(b":", at)
+        name, _, size = data[at:colon].partition(b" ")
+        at = colon + 1 + int(size) + 1
+        if data[at - 1 : at] != b"\n":
+            raise ValueError("a field does not end where it says", name)
+        yield name.decode(), data[colon + 1 : at - 1]
+
+
+class Orders:
+    """What one shim has to do.  Bytes, as the kernel takes them; seconds; 0 for a limit means none.
+
+    `masks` are the byte strings that never appear in the log.  `grace` is the time between TERM and KILL.
+    """
+
+    def __init__(
+        self,
+        argv: list[bytes],
+        environment: Mapping[bytes, bytes],
+        workspace: bytes,
+        masks: Sequence[bytes] = (),
+        *,
+        time_limit: float = 0.0,
+        silence_limit: float = 0.0,
+        output_limit: int = 0,
+        grace: float = 5.0,
+    ) -> None:
+        self.argv = argv
+        self.environment = environment
+        self.workspace = workspace
+        self.masks = masks
+        self.time_limit = time_limit
+        self.silence_limit = silence_limit
+        self.output_limit = output_limit
+        self.grace = grace
+
+    def encode(self) -> bytes:
+        """The orders as a memfd carries them."""
+        numbers = ("time_limit", "silence_limit", "output_limit", "grace")
+        return pack(
+            [
+                *(("argument", argument) for argument in self.argv),
+                *(("variable", b"%s=%s" % variable) for variable in self.environment.items()),
+                *(("mask", mask) for mask in self.masks),
+                ("workspace", self.workspace),
+                *((name, getattr(self, name)) for name in numbers),
+            ]
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Orders:
+        """What `encode` made.  Raises ValueError or KeyError where it is anything else."""
+        found: dict[str, list[bytes]] = {"argument": [], "variable": [], "mask": []}
+        for name, value in unpack(data):
+            found.setdefault(name, []).append(value)
+        variables = [variable.partition(b"=") for variable in found["variable"]]
+        return cls(
+            found["argument"],
+            {name: value for name, _, value in variables},
+            found["workspace"][0],
+            found["mask"],
+            time_limit=float(found["time_limit"][0]),
+            silence_limit=float(found["silence_limit"][0]),
+            output_limit=int(found["output_limit"][0]),
+            grace=float(found["grace"][0]),
+        )
+
+
+class Durable:
+    """A file that is there whole or not at all, also after a power cut.
+
+    Its space is taken when it is made, so that it can still be written when the disk is full by then.
+    """
+
+    def __init__(self, directory: int, name: str) -> None:
+        self._directory = directory
+        self._name = name
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._fd = os.open(f"{name}.new", flags, 0o600, dir_fd=directory)
+        os.write(self._fd, b" " * _RECORD_SIZE)
+
+    def commit(self, data: bytes) -> None:
+        """Give it its contents and its name, and see them onto the disk."""
+        os.pwrite(self._fd, data, 0)
+        os.ftruncate(self._fd, len(data))
+        os.fsync(self._fd)
+        os.close(self._fd)
+        os.rename(f"{self._name}.new", self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.fsync(self._directory)
+
+
+# ------------------------------------------------------------------------------------------------ the log
+
+
+class Masker:
+    """Puts MARK in place of all secrets in a stream, wherever the stream is cut.
+
+    Every byte that belongs to any occurrence of any pattern is masked, also where occurrences overlap, and every run of
+    such bytes becomes one MARK.  The last bytes are held back as long as they may be the beginning of a pattern, however
+    long that takes: half a secret is half a leak.  Memory is bounded by the longest pattern, and a pattern costs one
+    bytes.find per chunk, which is ten times faster than one regular expression for all.
+    """
+
+    def __init__(self, patterns: Iterable[bytes]) -> None:
+        self._patterns = sorted({pattern for pattern in patterns if pattern}, key=len, reverse=True)
+        #: A byte -> the patterns, longest first, of which a proper prefix ends in it.
+        self._ending: dict[int, list[bytes]] = {}
+        for pattern in self._patterns:
+            for byte in set(pattern[:-1]):
+                self._ending.setdefault(byte, []).append(pattern)
+        self._held = b""
+        #: Whether the last that was let out is a MARK, and how many of the bytes held back belong to it.
+        self._marked = False
+        self._covered = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; answer those that can be told by now."""
+        data = self._held + data
+        return self._let_out(data, len(data) - self._undecided(data))
+
+    def finish(self) -> bytes:
+        """The rest: nothing follows."""
+        return self._let_out(self._held, len(self._held))
+
+    def _let_out(self, data: bytes, end: int) -> bytes:
+        """`data` up to `end`, masked; the bytes from there on are held back."""
+        self._held = data[end:]
+        spans = self._spans(data)
+        if not spans:
+            return data[:end]
+        pieces = []
+        at, marked = 0, self._marked
+        for start, stop in spans:
+            continues = start == 0 and self._marked
+            if start >= end and not continues:
+                break  # all of it is held back, and will be found again
+            pieces.append(data[at:start])
+            if not continues:
+                pieces.append(MARK)
+            at, marked = stop, True
+        if at < end:
+            pieces.append(data[at:end])
+            at, marked = end, False
+        self._marked, self._covered = marked, at - end if marked else 0
+        return b"".join(pieces)
+
+    def _spans(self, data: bytes) -> list[tuple[int, int]]:
+        """The parts of `data` to mask, in order, none touching another; a MARK that is out already begins at 0."""
+        found = [(0, self._covered)] if self._marked else []
+        for pattern in self._patterns:
+            start = data.find(pattern)
+            while start >= 0:
+                stop = start + len(pattern)
+                if found and found[-1][0] <= start <= found[-1][1]:  # "aaaa" in a megabyte of a must stay one span
+                    found[-1] = (found[-1][0], max(found[-1][1], stop))
+                else:
+                    found.append((start, stop))
+                start = data.find(pattern, start + 1)
+        return _merged(found) if len(found) > 1 else found
+
+    def _undecided(self, data: bytes) -> int:
+        """How many of the last bytes of `data` may be the beginning of a pattern."""
+        longest = 0
+        for pattern in self._ending.get(data[-1], ()) if data else ():
+            size = min(len(pattern) - 1, len(data))
+            window = data[len(data) - size :]
+            at = window.find(pattern[:1])
+            while 0 <= at < size - longest:
+                if pattern.startswith(window[at:]):
+                    longest = size - at
+                at = window.find(pattern[:1], at + 1)
+        return longest
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same parts in order, those that overlap or touch made one."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+class Log:
+    """The step's log: appended to up to a limit, and as long as the disk has room; what is beyond is counted."""
+
+    def __init__(self, fd: int, limit: int) -> None:
+        self._fd = fd
+        self._limit = limit or _NEVER
+        self._written = 0
+        self.full = False
+        self.dropped = 0
+        self.error = ""
+
+    def append(self, data: bytes) -> None:
+        """Write `data`, or as much of it as may be."""
+        if not self.full and self._written + len(data) > self._limit:
+            self.full = True
+            room = int(self._limit) - self._written
+            self._write(data[:room] + LIMIT_REACHED)
+            data = data[room:]
+        if self.full:
+            self.dropped += len(data)
+        else:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                count = os.write(self._fd, data)
+                self._written += count
+                data = data[count:]
+        except OSError as error:
+            self.dropped += len(data)
+            self.error = f"the log could not be written: {error.strerror}"
+
+    def close(self) -> int:
+        """See it onto the disk, and say how many bytes it has."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self.error = f"the log could not be written: {error.strerror}"
+        return os.fstat(self._fd).st_size
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+
+def stat_of(pid: int) -> tuple[int, int] | None:
+    """A process's parent and its start time in clock ticks since boot; None when there is no such process."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fields = os.read(fd, 4096).rpartition(b")")[2].split()  # the name before it may hold anything, also ")"
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return int(fields[1]), int(fields[19])
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """Every process below these, zombies too: the first thread of a living process may be one."""
+    children: dict[int, list[int]] = {}
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    for pid in pids:
+        stat = stat_of(pid)
+        if stat is not None:
+            children.setdefault(stat[0], []).append(pid)
+    found = list(roots)
+    first = len(found)
+    for pid in found:  # grows while it is walked
+        found += children.get(pid, ())
+    return found[first:]
+
+
+def boot_id() -> bytes:
+    """Another one after every start of the machine."""
+    return _contents(os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)).strip()
+
+
+class Tree:
+    """All processes of a step: the command, and whatever descends from it.
+
+    The shim is a subreaper: a process whose parent dies becomes the shim's child, so that nobody gets out, and when no
+    child is left, nobody is.
+    """
+
+    def __init__(self, command: int) -> None:
+        self._command = command
+        #: Of the command: what it gave, or minus the signal that killed it; None while it runs.
+        self.exit_code: int | None = None
+
+    def reap(self) -> bool:
+        """Take note of those that have ended; whether any are left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._command:
+                self.exit_code = os.waitstatus_to_exitcode(status)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to every process; one that is stopped is woken for it."""
+        for pid in descendants([os.getpid()]):
+            _kill(pid, number)
+            _kill(pid, _signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Answer when none is left."""
+        while self.reap():
+            self.signal(_signal.SIGKILL)
+            time.sleep(KILL_AGAIN)
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EPERM):
+            raise
+
+
+class NotStarted(Exception):
+    """The command could not be started: the arguments say why."""
+
+    def __str__(self) -> str:
+        return ": ".join(map(str, self.args))
+
+
+def start(orders: Orders, output: int, prctl: Prctl) -> int:
+    """Start the command with `output` as its stdout and stderr, and answer its process id.  Raises NotStarted."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    shim = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(orders, output, prctl, shim, writer)
+    os.close(writer)
+    complaint = _contents(reader)  # the other end closes when the command has taken over
+    if complaint:
+        os.waitpid(pid, 0)
+        raise NotStarted(complaint.decode("utf-8", "replace"))
+    return pid
+
+
+def _become(orders: Orders, output: int, prctl: Prctl, shim: int, complaints: int) -> NoReturn:
+    """Turn this forked process into the command; whatever goes wrong is written to `complaints`."""
+    try:
+        _prepare(orders, output, prctl, shim)
+        _execute(orders)
+    except BaseException as error:  # noqa: BLE001 - nothing may ever return into the shim's own code
+        os.write(complaints, _sentence(error).encode("utf-8", "replace"))
+    finally:
+        os._exit(127)
+
+
+def _prepare(orders: Orders, output: int, prctl: Prctl, shim: int) -> None:
+    os.setsid()  # a group of its own: the command's `kill 0` does not reach the shim
+    prctl(_PR_SET_DUMPABLE, 1)  # as after exec, where it makes no difference any more; /proc/self is ours again
+    _raise_oom_score()
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    prctl(_PR_SET_PDEATHSIG, _signal.SIGKILL)  # has to come after any change of user, which clears it
+    if os.getppid() != shim:
+        raise NotStarted("the shim was killed")
+    _default_signals()
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(orders.workspace)
+
+
+def _execute(orders: Orders) -> None:
+    try:
+        os.execvpe(orders.argv[0], orders.argv, orders.environment)  # noqa: S606 - a shell is just what is not wanted
+    except OSError as error:
+        error.filename = orders.argv[0]  # instead of the last place of PATH in which it was not
+        raise
+
+
+def _raise_oom_score() -> None:
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, _OOM_SCORE)
+    except OSError:
+        return  # the server's own is higher already, and only root may lower it
+    os.close(fd)
+
+
+def _default_signals() -> None:
+    """What is ignored would be ignored by the command too, and so would what is blocked stay blocked."""
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def load_prctl() -> Prctl:
+    """The system call prctl(option, value), for which the standard library has no function.  It raises OSError."""
+    call = _load_call("prctl")
+
+    def prctl(option: int, value: int) -> None:
+        if call((option, value, 0, 0, 0)) != 0:
+            raise OSError(errno.EINVAL, f"the system refuses prctl {option}")
+
+    return prctl
+
+
+def _load_call(name: str) -> Callable[[tuple[int, ...]], int]:
+    """A function of the C library: by the private half of ctypes where it is as we know it, which is much quicker."""
+    try:
+        from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415 - it may be absent
+    except ImportError:
+        from ctypes import CDLL  # noqa: PLC0415 - it is slow
+
+        function = CDLL(None)[name]
+        return lambda arguments: int(function(*arguments))
+    address = dlsym(dlopen(None, os.RTLD_NOW), name)  # type: ignore[arg-type]  # typeshed does not know this use of None
+    return lambda arguments: int(call_function(address, arguments))
+
+
+# ------------------------------------------------------------------------------------------------ the shim
+
+
+class Signals:
+    """What the shim is told by signals: a TERM or INT is remembered, those and a child's end can be polled for."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.wake, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for number in (_signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2):
+            _signal.signal(number, _signal.SIG_IGN)
+        _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        for number in (_signal.SIGTERM, _signal.SIGINT):
+            _signal.signal(number, self._cancel)
+
+    def _cancel(self, *_: object) -> None:
+        self.cancelled = True
+
+
+class Watch:
+    """Stays with a tree until none of it is left: copies its output, and asks for its end when that is due."""
+
+    def __init__(self, orders: Orders, signals: Signals, tree: Tree, output: int, log: Log) -> None:
+        self.why = ""
+        self._orders = orders
+        self._signals = signals
+        self._tree = tree
+        self._output = output
+        self._output_open = True
+        self._log = log
+        self._masker = Masker(orders.masks)
+        now = time.monotonic()
+        self._time_out_at = now + (orders.time_limit or _NEVER)
+        self._silent_at = now + (orders.silence_limit or _NEVER)
+        self._term_at = self._kill_at = _NEVER
+        self._poll = select.poll()
+        self._poll.register(output, select.POLLIN)
+        self._poll.register(signals.wake, select.POLLIN)
+
+    def run(self) -> None:
+        """Return when the tree has ended and all that it printed is in the log."""
+        while self._tree.reap():
+            self._enforce(time.monotonic())
+            self._wait()
+        # All that its processes wrote is in the pipe by now.  Somebody else may hold the pipe open and write for ever.
+        left = _PIPE_SIZE
+        while self._output_open and left > 0 and (count := self._copy()):
+            left -= count
+        self._log.append(self._masker.finish())
+
+    def _enforce(self, now: float) -> None:
+        if self._tree.exit_code is not None:
+            self._term_at = min(self._term_at, now + LINGER)
+        elif not self.why and (why := self._reason_to_end(now)):
+            self.why, self._term_at = why, now
+        if now >= self._kill_at:
+            self._tree.signal(_signal.SIGKILL)
+            self._kill_at = now + KILL_AGAIN
+        elif now >= self._term_at and self._kill_at == _NEVER:
+            self._tree.signal(_signal.SIGTERM)
+            self._kill_at = now + self._orders.grace
+
+    def _reason_to_end(self, now: float) -> str:
+        if self._signals.cancelled:
+            return "cancelled"
+        if now >= self._time_out_at:
+            return "time_limit"
+        return "silence_limit" if now >= self._silent_at else ""
+
+    def _wait(self) -> None:
+        """Until there is something to do."""
+        if self._kill_at < _NEVER:
+            due = self._kill_at
+        elif self._term_at < _NEVER:
+            due = self._term_at
+        else:
+            due = min(self._time_out_at, self._silent_at)
+        seconds = min(max(0.0, due - time.monotonic()), _LONGEST_POLL)
+        for fd, _ in self._poll.poll(int(seconds * 1000) + 1):
+            if fd == self._output:
+                self._copy()
+            else:
+                os.read(fd, _CHUNK)
+
+    def _copy(self) -> int:
+        """Copy some output to the log; how many bytes came."""
+        try:
+            data = os.read(self._output, _CHUNK)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._output_open = False
+            self._poll.unregister(self._output)
+            return 0
+        self._silent_at = time.monotonic() + (self._orders.silence_limit or _NEVER)
+        self._log.append(data if self._log.full else self._masker.feed(data))
+        return len(data)
+
+
+class Shim:
+    """One step from its orders to its record."""
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+        self._record = Durable(directory, EXIT)
+        self._tree: Tree | None = None
+        self._log: Log | None = None
+        self._started = time.monotonic()
+        self._why = ""
+        self._detail = ""
+
+    def run(self) -> None:
+        """Run the step, and record how it ended, also when that was the shim's own failure."""
+        try:
+            self._run()
+        except NotStarted as error:
+            self._why, self._detail = "start_failed", str(error)
+        except BaseException as error:  # noqa: BLE001 - a record has to be written, and no process may be left
+            sys.excepthook(type(error), error, error.__traceback__)
+            self._fail(error)
+        self._record.commit(self._end())
+
+    def _run(self) -> None:
+        prctl = load_prctl()
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(_PR_SET_DUMPABLE, 0)  # nobody of the same user reads our memory or writes to our files through /proc
+        orders = Orders.decode(_contents(ORDERS_FD))
+        signals = Signals()
+        self._say_who()
+        if signals.cancelled or self._is_cancelled():
+            self._why = "cancelled"
+            return
+        self._log = log = Log(self._open_log(), orders.output_limit)
+        reader, writer = _pipe()
+        self._started = time.monotonic()
+        self._tree = Tree(start(orders, writer, prctl))
+        os.close(writer)
+        watch = Watch(orders, signals, self._tree, reader, log)
+        watch.run()
+        self._why = watch.why
+
+    def _say_who(self) -> None:
+        pid = os.getpid()
+        stat = stat_of(pid)
+        if stat is None:
+            raise NotStarted("/proc is not mounted")
+        Durable(self._directory, PID).commit(pack([("pid", pid), ("started", stat[1]), ("boot", boot_id())]))
+
+    def _is_cancelled(self) -> bool:
+        try:
+            os.stat(CANCEL, dir_fd=self._directory)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _open_log(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(LOG, flags, 0o600, dir_fd=self._directory)
+        except OSError as error:
+            raise NotStarted("the log cannot be opened", error.strerror) from error
+
+    def _fail(self, error: BaseException) -> None:
+        """Before the command has started the error is why it did not; after that, nobody watched the step any more."""
+        self._why, self._detail = ("lost" if self._tree else "start_failed"), f"the shim failed: {_sentence(error)}"
+        if self._tree:
+            self._tree.kill()
+
+    def _end(self) -> bytes:
+        """The record."""
+        duration = time.monotonic() - self._started
+        output = self._log.close() if self._log else 0
+        exit_code = self._tree.exit_code if self._tree else None
+        detail = self._detail or (self._log.error if self._log else "")
+        return pack(
+            [
+                ("why", self._why),
+                ("detail", detail[:_DETAIL_LIMIT]),
+                ("exit_code", "" if exit_code is None else exit_code),
+                ("output", output),
+                ("dropped", self._log.dropped if self._log else 0),
+                ("duration", round(duration, 6)),
+            ]
+        )
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reader, False)
+    try:  # noqa: SIM105 - contextlib costs more than all that is imported here
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        pass  # this user has too many large pipes already: an ordinary one does it too, only slower
+    return reader, writer
+
+
+def _contents(fd: int) -> bytes:
+    """All that can be read from there; it is closed."""
+    parts = []
+    while part := os.read(fd, _CHUNK):
+        parts.append(part)
+    os.close(fd)
+    return b"".join(parts)
+
+
+def _sentence(error: BaseException) -> str:
+    """An error in the system's words: "make: No such file or directory"."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return str(error) if isinstance(error, NotStarted) else f"{type(error).__name__}: {error}"
+
+
+def main() -> NoReturn:
+    """Run the step whose run directory is the only argument."""
+    os.setsid()
+    os.umask(0o022)
+    os.set_inheritable(LOCK_FD, False)  # the lock is proof of the shim's life, not of the command's
+    Shim(os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)).run()
+    os._exit(0)  # tidying up Python takes longer than the step may have
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Removes a directory, whatever somebody has made of it.
+
+What a build leaves may be deeper than a path can be long, unreadable, and full of symbolic links.  So nothing is done by
+path: every directory is opened by its name in an open one, links are never followed, and the directories in it are moved
+up beside it before it is removed.  The depth never matters, and a handful of descriptors is enough.  These functions
+block; they are for threads.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: How the directories are called in which something waits for its end; a server that was killed leaves them.
+PREFIX = ".removing-"
+#: How often a directory is emptied that is not empty afterwards.
+TRIES = 3
+
+
+def remove(path: Path) -> list[str]:
+    """Remove `path` with all that is in it; the directory that it is in must be ours alone.
+
+    Returns what could not be removed, as sentences; nothing if it was not there.
+    """
+    if not os.path.lexists(path):
+        return []
+    grave = f"{PREFIX}{secrets.token_hex(8)}"
+    try:
+        with _opened(path.parent) as parent:
+            os.mkdir(grave, stat.S_IRWXU, dir_fd=parent)
+            _open_up(path.name, parent)
+            os.rename(path.name, f"{grave}/0", src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError as error:
+        return [_said(path, error)]
+    return _finish(path.with_name(grave))
+
+
+def left_behind(directory: Path) -> list[Path]:
+    """What an earlier server has begun to remove in `directory`; there must be no other server now."""
+    return sorted(directory.glob(f"{PREFIX}*"))
+
+
+def finish(graves: Iterable[Path]) -> list[str]:
+    """Remove what left_behind has found; returns what could not be removed."""
+    return [problem for grave in graves for problem in _finish(grave)]
+
+
+def _finish(grave: Path) -> list[str]:
+    try:
+        with _opened(grave) as descriptor:
+            problems = _Grave(descriptor).empty()
+        if not problems:
+            grave.rmdir()
+    except OSError as error:
+        return [_said(grave, error)]
+    return [f"{grave}: {problem}" for problem in problems]
+
+
+class _Grave:
+    """A directory of our own.  What is in it is called by numbers and removed one by one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting = os.listdir(descriptor)
+        self._number = max((int(name) for name in self._waiting if name.isdecimal()), default=0)
+
+    def empty(self) -> list[str]:
+        """Remove all; returns what could not be removed."""
+        problems: list[str] = []
+        while self._waiting:
+            problems += self._remove(self._waiting.pop())
+        return problems
+
+    def _remove(self, name: str) -> list[str]:
+        problems: list[str] = []
+        try:
+            if not stat.S_ISDIR(os.lstat(name, dir_fd=self._descriptor).st_mode):
+                os.unlink(name, dir_fd=self._descriptor)
+                return []
+            for _ in range(TRIES):
+                problems = self._strip(name)
+                if not problems and _rmdir(name, self._descriptor):
+                    return []
+        except OSError as error:
+            return [_said(name, error)]
+        return problems or ["something new appears in it all the time"]
+
+    def _strip(self, name: str) -> list[str]:
+        """Remove the files in a directory, and move the directories in it up here."""
+        problems: list[str] = []
+        _open_up(name, self._descriptor)
+        with _opened(name, self._descriptor) as directory, os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        self._move_up(entry.name, directory)
+                    else:
+                        os.unlink(entry.name, dir_fd=directory)
+                except OSError as error:
+                    problems.append(_said(entry.name, error))
+        return problems
+
+    def _move_up(self, name: str, directory: int) -> None:
+        if _rmdir(name, directory):
+            return
+        _open_up(name, directory)  # moving a directory changes it: its ".."
+        self._number += 1
+        os.rename(name, str(self._number), src_dir_fd=directory, dst_dir_fd=self._descriptor)
+        self._waiting.append(str(self._number))
+
+
+def _rmdir(name: str, directory: int) -> bool:
+    """Remove it if it is empty."""
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except OSError:
+        return False
+    return True
+
+
+def _open_up(name: str, directory: int) -> None:
+    """Let ourselves into a directory that its owner has closed to himself."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+            # chmod(2) by name would follow a link that somebody has put there in the meantime; this cannot.
+            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IRWXU)  # noqa: PTH101 - a descriptor, not a path
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _opened(name: str | Path, directory: int | None = None) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _said(name: str | Path, error: OSError) -> str:
+    return f"{os.fsencode(name)!r}: {error.strerror}"

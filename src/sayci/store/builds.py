@@ -1,0 +1,229 @@
+"""Builds and their steps, as functions of a connection; whatever changes a build changes what is said of its commit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sayci.build import Build, BuildState, Cause, NewBuild
+from sayci.change import branch_of
+from sayci.errors import NotGreen, UnknownBuild, UnknownProject
+from sayci.interfaces import Added, Page
+from sayci.step import DEPLOY, TEST, Result, Step
+from sayci.store import statuses
+from sayci.store.pages import clamped, page_of
+from sayci.store.tables import IS_DEPLOY, IS_OPEN, builds, projects, steps
+
+#: Columns of a build and of a step that never change, and those that a move may change.
+_BORN = (
+    "id",
+    "project_id",
+    "number",
+    "cause",
+    "ref",
+    "commit",
+    "delivery_id",
+    "source",
+    "asked_by",
+    "created_at",
+)
+_MOVING = ("message", "author", "attempt", "state", "result", "reason", "started_at", "finished_at")
+_STEP_MOVING = ("state", "result", "reason", "handle", "exit_code", "started_at", "finished_at", "duration")
+
+_BUILDS = sa.select(*(builds.c[name] for name in (*_BORN, *_MOVING)), projects.c.name.label("project")).join(projects)
+_STEPS = sa.select(steps.c.build_id, *(steps.c[name] for name in ("name", *_STEP_MOVING))).order_by(
+    steps.c.build_id, steps.c.position
+)
+
+
+# Statements are made once where that is possible: to make one takes as long as to run it three times.
+_KEY: sa.BindParameter[int] = sa.bindparam("key")
+_BY_ID = _BUILDS.where(builds.c.id == _KEY)
+_BY_NUMBER = _BUILDS.where(
+    builds.c.project_id == sa.bindparam("project"), builds.c.number == sa.bindparam("its_number")
+)
+_STEPS_OF_ONE = _STEPS.where(steps.c.build_id == _KEY)
+_STEPS_OF_MANY = _STEPS.where(steps.c.build_id.in_(sa.bindparam("keys", expanding=True)))
+_COUNT = (
+    sa.update(projects)
+    .where(projects.c.id == _KEY)
+    .values(last_number=projects.c.last_number + 1)
+    .returning(projects.c.last_number)
+)
+_WAITING = _BUILDS.where(
+    IS_OPEN,
+    builds.c.project_id == sa.bindparam("project"),
+    builds.c.ref == sa.bindparam("its_ref"),
+    builds.c.state == BuildState.QUEUED,
+    builds.c.cause == Cause.PUSH,
+).order_by(builds.c.id)
+_INSERT = sa.insert(builds).returning(builds.c.id)
+_INSERT_STEPS = sa.insert(steps)
+_UPDATE = sa.update(builds).where(builds.c.id == _KEY)
+_UPDATE_STEP = sa.update(steps).where(steps.c.build_id == _KEY, steps.c.position == sa.bindparam("place"))
+
+
+def _load(connection: Connection, query: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Build]:
+    rows = connection.execute(query, values or {}).all()
+    if not rows:
+        return []
+    if len(rows) == 1:
+        found = connection.execute(_STEPS_OF_ONE, {"key": rows[0].id})
+    else:
+        found = connection.execute(_STEPS_OF_MANY, {"keys": [row.id for row in rows]})
+    steps_of: dict[int, list[Step]] = defaultdict(list)
+    for build_id, *fields in found:
+        steps_of[build_id].append(Step(*fields))
+    return [Build(steps=tuple(steps_of[row.id]), **row._asdict()) for row in rows]
+
+
+def _by_id(connection: Connection, build_id: int) -> Build:
+    found = _load(connection, _BY_ID, {"key": build_id})
+    if not found:
+        raise UnknownBuild("no such build", build_id)
+    return found[0]
+
+
+# -- making and moving
+
+
+def add(connection: Connection, new: NewBuild, now: float) -> Added:
+    """A build with the project's next number, and those that it superseded; raises UnknownProject."""
+    number = _next_number(connection, new.project_id)
+    superseded = _supersede(connection, new, number, now) if new.supersedes else []
+    build_id = connection.execute(_INSERT, _row_of(new, number, now)).scalar_one()
+    rows = [
+        {"build_id": build_id, "position": position, "name": step.name} | _moving(step, _STEP_MOVING)
+        for position, step in enumerate(new.steps)
+    ]
+    connection.execute(_INSERT_STEPS, rows)
+    build = _by_id(connection, build_id)
+    statuses.say(connection, build)
+    return Added(build, superseded)
+
+
+def _next_number(connection: Connection, project_id: int) -> int:
+    number: int | None = connection.execute(_COUNT, {"key": project_id}).scalar()
+    if number is None:
+        raise UnknownProject("no such project", project_id)
+    return number
+
+
+def _row_of(new: NewBuild, number: int, now: float) -> dict[str, Any]:
+    given = ("project_id", "cause", "ref", "commit", "message", "author", "delivery_id", "source", "asked_by")
+    return {name: getattr(new, name) for name in given} | {
+        "number": number,
+        "attempt": 1,
+        "state": BuildState.QUEUED,
+        "reason": "",
+        "created_at": now,
+        "deploys": any(step.name == DEPLOY for step in new.steps),
+    }
+
+
+def _supersede(connection: Connection, new: NewBuild, number: int, now: float) -> list[Build]:
+    reason = f"superseded by #{number}, a newer push to {branch_of(new.ref) or new.ref}"
+    waiting = _load(connection, _WAITING, {"project": new.project_id, "its_ref": new.ref})
+    return [_write(connection, old, old.cancelled(now, reason)) for old in waiting]
+
+
+def advance(connection: Connection, build_id: int, move: Callable[[Build], Build]) -> Build:
+    """The build after `move`; raises UnknownBuild, and what `move` raises."""
+    old = _by_id(connection, build_id)
+    return _write(connection, old, move(old))
+
+
+def _write(connection: Connection, old: Build, new: Build) -> Build:
+    """Write what differs; answers what is kept then, which is what is said of the commit too."""
+    if new == old:
+        return old
+    values = _difference(old, new, _MOVING)
+    if values:
+        connection.execute(_UPDATE, {"key": old.id} | values)
+    for position, (old_step, new_step) in enumerate(zip(old.steps, new.steps, strict=True)):
+        values = _difference(old_step, new_step, _STEP_MOVING)
+        if values:
+            connection.execute(_UPDATE_STEP, {"key": old.id, "place": position} | values)
+    build = _by_id(connection, old.id)
+    statuses.say(connection, build)
+    return build
+
+
+def _moving(thing: Build | Step, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def _difference(old: Build | Step, new: Build | Step, names: Iterable[str]) -> dict[str, Any]:
+    before = _moving(old, names)
+    return {name: value for name, value in _moving(new, names).items() if value != before[name]}
+
+
+# -- reading
+
+
+def find(connection: Connection, project_id: int, number: int) -> Build:
+    """The project's build of that number; raises UnknownBuild."""
+    found = _load(connection, _BY_NUMBER, {"project": project_id, "its_number": number})
+    if not found:
+        raise UnknownBuild("no such build", number)
+    return found[0]
+
+
+def page(
+    connection: Connection, project_id: int, before: int | None, limit: int, ref: str | None, *, deploys_only: bool
+) -> Page[Build]:
+    """The project's builds, the newest first."""
+    query = _BUILDS.where(builds.c.project_id == project_id)
+    if before is not None:
+        query = query.where(builds.c.number < before)
+    if ref is not None:
+        query = query.where(builds.c.ref == ref)
+    if deploys_only:
+        query = query.where(IS_DEPLOY)
+    found = _load(connection, query.order_by(builds.c.number.desc()).limit(clamped(limit) + 1))
+    return page_of(found, limit, lambda build: build.number)
+
+
+def latest(connection: Connection, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
+    """The newest builds of each project, the newest first."""
+    # Numbers are dense, so that the newest builds are found by their numbers: nothing is read to be thrown away.
+    found = _load(
+        connection,
+        _BUILDS.where(
+            projects.c.id.in_(project_ids), builds.c.number > projects.c.last_number - clamped(limit)
+        ).order_by(builds.c.number.desc()),
+    )
+    latest_of: dict[int, list[Build]] = {project_id: [] for project_id in project_ids}
+    for build in found:
+        latest_of[build.project_id].append(build)
+    return latest_of
+
+
+def all_open(connection: Connection) -> Sequence[Build]:
+    """Every build that waits or runs, by id."""
+    return _load(connection, _BUILDS.where(IS_OPEN).order_by(builds.c.id))
+
+
+def green(connection: Connection, project_id: int, commit: str) -> Build:
+    """The newest build whose tests succeeded for `commit`; raises NotGreen."""
+    passed = sa.exists().where(steps.c.build_id == builds.c.id, steps.c.name == TEST, steps.c.result == Result.SUCCESS)
+    query = _BUILDS.where(builds.c.project_id == project_id, builds.c.commit == commit, passed)
+    found = _load(connection, query.order_by(builds.c.number.desc()).limit(1))
+    if not found:
+        raise NotGreen("no tests have succeeded for the commit", commit[:80])
+    return found[0]
+
+
+def is_newest(connection: Connection, build: Build) -> bool:
+    """Whether no later build of its ref has another commit."""
+    later = sa.select(builds.c.id).where(
+        builds.c.project_id == build.project_id,
+        builds.c.ref == build.ref,
+        builds.c.number > build.number,
+        builds.c.commit != build.commit,
+    )
+    return connection.execute(later.limit(1)).first() is None

@@ -1,0 +1,116 @@
+"""Tokens, one-time codes and sessions, as functions of a connection; of each only a digest is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sayci.account import Access, Actor, Token
+from sayci.errors import UnknownToken
+from sayci.store.tables import sessions, sign_in_codes, tokens
+
+_TOKENS = sa.select(
+    tokens.c.id, tokens.c.name, tokens.c.access, tokens.c.created_at, tokens.c.expires_at, tokens.c.last_used_at
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who holds a credential, and until when; of a token also its id, and when its last use was noted."""
+
+    actor: Actor
+    expires_at: float | None
+    id: int = 0
+    last_used_at: float = 0.0
+
+    def at(self, now: float) -> Actor | None:
+        """The actor, unless the credential has expired."""
+        return self.actor if self.expires_at is None or now < self.expires_at else None
+
+
+def add_token(
+    connection: Connection, name: str, access: Access, digest: bytes, now: float, expires_at: float | None
+) -> Token:
+    """A new token."""
+    values = {"name": name, "access": access, "digest": digest, "created_at": now, "expires_at": expires_at}
+    token_id = connection.execute(sa.insert(tokens).values(values).returning(tokens.c.id)).scalar_one()
+    return Token(*connection.execute(_TOKENS.where(tokens.c.id == token_id)).one())
+
+
+def all_tokens(connection: Connection) -> Sequence[Token]:
+    """By id."""
+    return [Token(*row) for row in connection.execute(_TOKENS.order_by(tokens.c.id))]
+
+
+def remove_token(connection: Connection, token_id: int) -> None:
+    """Raises UnknownToken."""
+    if not connection.execute(sa.delete(tokens).where(tokens.c.id == token_id)).rowcount:
+        raise UnknownToken("no such token", token_id)
+
+
+def holder(connection: Connection, digest: bytes) -> Known | None:
+    """Who holds the token of that digest."""
+    row = connection.execute(_TOKENS.where(tokens.c.digest == digest)).first()
+    if row is None:
+        return None
+    token = Token(*row)
+    return Known(Actor(token.name, token.access), token.expires_at, token.id, token.last_used_at or 0.0)
+
+
+def used_token(connection: Connection, token_id: int, now: float) -> None:
+    """Say when it was last used."""
+    connection.execute(sa.update(tokens).where(tokens.c.id == token_id).values(last_used_at=now))
+
+
+def add_code(connection: Connection, digest: bytes, expires_at: float) -> None:
+    """A new one-time code."""
+    connection.execute(sa.insert(sign_in_codes).values(digest=digest, expires_at=expires_at))
+
+
+def use_code(connection: Connection, digest: bytes, now: float) -> bool:
+    """Whether it is good; it is not afterwards.  What else has expired or was used goes away by the way."""
+    used = connection.execute(
+        sa.update(sign_in_codes)
+        .where(sign_in_codes.c.digest == digest, sign_in_codes.c.used_at.is_(None), sign_in_codes.c.expires_at > now)
+        .values(used_at=now)
+    )
+    if not used.rowcount:
+        return False
+    # One that was used is kept, to say that anyone ever signed in.
+    connection.execute(
+        sa.delete(sign_in_codes).where(sign_in_codes.c.digest != digest, sign_in_codes.c.used_at.is_not(None))
+    )
+    connection.execute(
+        sa.delete(sign_in_codes).where(sign_in_codes.c.digest != digest, sign_in_codes.c.expires_at <= now)
+    )
+    connection.execute(sa.delete(sessions).where(sessions.c.expires_at <= now))
+    return True
+
+
+def anyone_signed_in(connection: Connection) -> bool:
+    """Whether a code was ever used."""
+    return (
+        connection.execute(
+            sa.select(sign_in_codes.c.digest).where(sign_in_codes.c.used_at.is_not(None)).limit(1)
+        ).first()
+        is not None
+    )
+
+
+def add_session(connection: Connection, digest: bytes, name: str, access: Access, expires_at: float) -> None:
+    """A new session."""
+    connection.execute(sa.insert(sessions).values(digest=digest, name=name, access=access, expires_at=expires_at))
+
+
+def of_session(connection: Connection, digest: bytes) -> Known | None:
+    """Whose session it is."""
+    row = connection.execute(sa.select(sessions).where(sessions.c.digest == digest)).first()
+    return None if row is None else Known(Actor(row.name, row.access), row.expires_at)
+
+
+def remove_session(connection: Connection, digest: bytes) -> None:
+    """Nothing if there is none."""
+    connection.execute(sa.delete(sessions).where(sessions.c.digest == digest))

@@ -1,0 +1,377 @@
+"""The store: an asynchronous front of the functions of a connection beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from sayci.account import Access, Actor, Token
+from sayci.build import Build, NewBuild
+from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
+from sayci.errors import CannotStart, Unavailable
+from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus
+from sayci.project import MirrorState, Project, Settings, Variable
+from sayci.report import DueStatus
+from sayci.store import builds, deliveries, people, projects, statuses
+from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
+from sayci.store.memory import Memory
+from sayci.store.migrate import migrate
+from sayci.store.people import Known
+from sayci.store.readers import Pool, Readers, at_once
+from sayci.store.seal import Seal, load_key, make_key
+from sayci.store.worker import AtOnce, OneThread
+from sayci.store.writer import MOST_WAITING, Writer
+
+Value = TypeVar("Value")
+
+READERS = 3
+#: Seconds between two notes of when a token was last used.
+USE_NOTED_EVERY = 60.0
+
+
+class SqlStore:
+    """interfaces.Store on SQLite or PostgreSQL.
+
+    This process is the only one that writes to its database: what it answers from memory depends on it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        engines: Engines,
+        seal: Seal,
+        clock: IReactorTime,
+        writer: Writer,
+        readers: Readers,
+        stop_threads: Callable[[], None],
+    ) -> None:
+        self._engines = engines
+        self._seal = seal
+        self._clock = clock
+        self._writer = writer
+        self._readers = readers
+        self._stop_threads = stop_threads
+        self._inserter = deliveries.Inserter(engines.writer.dialect)
+        self._hooks: Memory[str, tuple[Project, str]] = Memory()
+        self._tokens: Memory[bytes, Known] = Memory()
+        self._sessions: Memory[bytes, Known] = Memory()
+        self._closing: Deferred[None] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        key: Path,
+        reactor: Any,
+        *,
+        in_process: bool = False,
+        readers: int = READERS,
+        busy_timeout: float = BUSY_TIMEOUT,
+        most_waiting: int = MOST_WAITING,
+    ) -> SqlStore:
+        """Open the database of `url`, making or migrating its tables, with the secrets sealed under the key in a file.
+
+        To be called before the reactor runs: it blocks.  `reactor` is an IReactorTime and IReactorFromThreads; with
+        `in_process` there are no threads, all is done before a method returns, and a clock will do.  A database that is
+        locked is waited for up to `busy_timeout` seconds.  Raises CannotStart with a sentence.
+        """
+        address = read_url(url)
+        migrate(address, busy_timeout=busy_timeout)
+        engines = open_engines(address, readers=readers, busy_timeout=busy_timeout)
+        seal = _open_seal(engines, address, key)
+        if in_process:
+            writer = Writer(engines.writer, AtOnce(), _call, most_waiting=most_waiting)
+            return cls(engines, seal, reactor, writer, Readers(engines.reader, at_once), _call)
+        pool = Pool(reactor, readers)
+        writer = Writer(engines.writer, OneThread("sayci-writer"), reactor.callFromThread, most_waiting=most_waiting)
+        return cls(engines, seal, reactor, writer, Readers(engines.reader, pool), pool.stop)
+
+    async def close(self) -> None:
+        """Take no more, finish what was taken, and close the database; safe to repeat."""
+        if self._closing is None:
+            self._closing = Deferred.fromCoroutine(self._close())
+        await self._closing
+
+    async def _close(self) -> None:
+        await self._readers.close()
+        self._stop_threads()
+        await self._writer.close(self._engines.close)
+
+    def _read(self, work: Callable[[Connection], Value]) -> Deferred[Value]:
+        return self._readers.do(work)
+
+    def _write(self, work: Callable[[Connection], Value], *outdated: Memory[Any, Any]) -> Deferred[Value]:
+        return self._writer.do(work, lambda: _forget(outdated))
+
+    # -- projects
+
+    async def add_project(self, settings: Settings, webhook_secret: str, access_token: str, now: float) -> Project:
+        """See interfaces.Store, here and below."""
+        return await self._write(
+            lambda connection: projects.add(connection, self._seal, settings, webhook_secret, access_token, now)
+        )
+
+    async def change_project(self, name: str, change: Callable[[Settings], Settings]) -> Project:
+        """`change` may be called more than once."""
+        return await self._write(lambda connection: projects.change(connection, name, change), self._hooks)
+
+    async def set_mirror(self, project_id: int, state: MirrorState, error: str = "") -> Project:
+        """Say how far the mirror is."""
+        return await self._write(
+            lambda connection: projects.set_mirror(connection, project_id, state, error), self._hooks
+        )
+
+    async def set_access_token(self, name: str, access_token: str) -> Project:
+        """Replace it."""
+        return await self._write(
+            lambda connection: projects.set_access_token(connection, self._seal, name, access_token), self._hooks
+        )
+
+    async def set_webhook_secret(self, name: str, webhook_secret: str) -> Project:
+        """Replace it."""
+        return await self._write(
+            lambda connection: projects.set_webhook_secret(connection, self._seal, name, webhook_secret), self._hooks
+        )
+
+    async def remove_project(self, name: str) -> Project:
+        """With all its rows."""
+        return await self._write(lambda connection: projects.remove(connection, name), self._hooks)
+
+    async def project(self, name: str) -> Project:
+        """By name."""
+        return await self._read(lambda connection: projects.find(connection, name))
+
+    async def project_by_id(self, project_id: int) -> Project:
+        """By id."""
+        return await self._read(lambda connection: projects.find_by_id(connection, project_id))
+
+    async def projects(self, *, after: int = 0, limit: int = 100) -> Page[Project]:
+        """By id, rising."""
+        return await self._read(lambda connection: projects.page(connection, after, limit))
+
+    async def webhook_secret(self, name: str) -> tuple[Project, str]:
+        """From memory after the first time."""
+        key = projects.key_of(name)
+        known = self._hooks.get(key)
+        if known is None:
+            ticket = self._hooks.ticket
+            known = await self._read(lambda connection: projects.webhook_secret(connection, self._seal, name))
+            self._hooks.put(ticket, key, known)
+        return known
+
+    async def access_token(self, project_id: int) -> str:
+        """The forge's token."""
+        return await self._read(lambda connection: projects.access_token(connection, self._seal, project_id))
+
+    # -- environment
+
+    async def variables(self, project_id: int, *, revealed: bool = False) -> Sequence[Variable]:
+        """By name."""
+        return await self._read(
+            lambda connection: projects.list_variables(connection, self._seal, project_id, revealed=revealed)
+        )
+
+    async def set_variable(self, project_id: int, variable: Variable) -> None:
+        """Also raises UnknownProject, and Invalid for a variable without a value."""
+        await self._write(lambda connection: projects.set_variable(connection, self._seal, project_id, variable))
+
+    async def remove_variable(self, project_id: int, name: str) -> bool:
+        """Whether there was one."""
+        return await self._write(lambda connection: projects.remove_variable(connection, project_id, name))
+
+    # -- deliveries
+
+    async def accept(self, delivery: NewDelivery) -> Accepted:
+        """Also raises UnknownProject."""
+        return await self._write(lambda connection: self._inserter.accept(connection, delivery))
+
+    async def settle(self, delivery_id: int, verdict: Verdict, explanation: str, build: NewBuild | None) -> Settled:
+        """A delivery makes one build: where it has made one, that is the answer, whatever else is asked for."""
+        now = self._clock.seconds()
+        return await self._write(
+            lambda connection: deliveries.settle(connection, delivery_id, verdict, explanation, build, now)
+        )
+
+    async def unsettled(self, *, after: int = 0, limit: int = 100) -> Sequence[tuple[Delivery, StoredBody]]:
+        """The oldest first."""
+        return await self._read(lambda connection: deliveries.unsettled(connection, after, limit))
+
+    async def delivery(self, project_id: int, delivery_id: int) -> tuple[Delivery, StoredBody]:
+        """With its headers and its body."""
+        return await self._read(lambda connection: deliveries.find(connection, project_id, delivery_id))
+
+    async def deliveries(self, project_id: int, *, before: int | None = None, limit: int = 50) -> Page[Delivery]:
+        """The newest first."""
+        return await self._read(lambda connection: deliveries.page(connection, project_id, before, limit))
+
+    # -- builds
+
+    async def add_build(self, build: NewBuild, now: float) -> Added:
+        """With the project's next number."""
+        return await self._write(lambda connection: builds.add(connection, build, now))
+
+    async def advance(self, build_id: int, move: Callable[[Build], Build]) -> Build:
+        """`move` may be called more than once; what it changes beside states, results, reasons and times is not kept."""
+        return await self._write(lambda connection: builds.advance(connection, build_id, move))
+
+    async def build(self, project_id: int, number: int) -> Build:
+        """By number."""
+        return await self._read(lambda connection: builds.find(connection, project_id, number))
+
+    async def builds(
+        self,
+        project_id: int,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        ref: str | None = None,
+        deploys_only: bool = False,
+    ) -> Page[Build]:
+        """The newest first."""
+        return await self._read(
+            lambda connection: builds.page(connection, project_id, before, limit, ref, deploys_only=deploys_only)
+        )
+
+    async def latest_builds(self, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
+        """The newest first."""
+        return await self._read(lambda connection: builds.latest(connection, project_ids, limit))
+
+    async def open_builds(self) -> Sequence[Build]:
+        """By id."""
+        return await self._read(builds.all_open)
+
+    async def green_build(self, project_id: int, commit: str) -> Build:
+        """The newest."""
+        return await self._read(lambda connection: builds.green(connection, project_id, commit))
+
+    async def is_newest(self, build: Build) -> bool:
+        """Of its ref."""
+        return await self._read(lambda connection: builds.is_newest(connection, build))
+
+    # -- commit statuses
+
+    async def due_statuses(self, now: float, limit: int = 20) -> Sequence[DueStatus]:
+        """The oldest first."""
+        return await self._read(lambda connection: statuses.due(connection, now, limit))
+
+    async def next_due(self) -> float | None:
+        """0 when there is one that was not tried yet."""
+        return await self._read(statuses.next_due)
+
+    async def status_told(self, status_id: int, version: int) -> None:
+        """It was posted."""
+        await self._write(lambda connection: statuses.told(connection, status_id, version))
+
+    async def status_failed(self, status_id: int, version: int, error: str, retry_at: float | None) -> None:
+        """It was not posted."""
+        await self._write(lambda connection: statuses.failed(connection, status_id, version, error, retry_at))
+
+    async def told_statuses(self, project_id: int, commit: str) -> Sequence[ToldStatus]:
+        """By context."""
+        return await self._read(lambda connection: statuses.of_commit(connection, project_id, commit))
+
+    # -- people and programs
+
+    async def add_token(self, name: str, access: Access, digest: bytes, now: float, expires_at: float | None) -> Token:
+        """Keep a token by its digest."""
+        return await self._write(lambda connection: people.add_token(connection, name, access, digest, now, expires_at))
+
+    async def tokens(self) -> Sequence[Token]:
+        """By id."""
+        return await self._read(people.all_tokens)
+
+    async def remove_token(self, token_id: int) -> None:
+        """Raises UnknownToken."""
+        await self._write(lambda connection: people.remove_token(connection, token_id), self._tokens)
+
+    async def actor_of_token(self, digest: bytes, now: float) -> Actor | None:
+        """From memory after the first time; that it was used is noted at most once a minute."""
+        ticket = self._tokens.ticket
+        known = self._tokens.get(digest) or await self._read(lambda connection: people.holder(connection, digest))
+        if known is None:
+            return None
+        actor = known.at(now)
+        if actor is not None and now - known.last_used_at >= USE_NOTED_EVERY:
+            self._note_use(known.id, now)
+            known = replace(known, last_used_at=now)
+        self._tokens.put(ticket, digest, known)
+        return actor
+
+    def _note_use(self, token_id: int, now: float) -> None:
+        noted = self._write(lambda connection: people.used_token(connection, token_id, now))
+        noted.addErrback(lambda failure: self._log.failure("cannot note the use of a token", failure))
+
+    async def add_sign_in_code(self, digest: bytes, expires_at: float) -> None:
+        """Keep a one-time code."""
+        await self._write(lambda connection: people.add_code(connection, digest, expires_at))
+
+    async def use_sign_in_code(self, digest: bytes, now: float) -> bool:
+        """Whether it is good."""
+        return await self._write(lambda connection: people.use_code(connection, digest, now))
+
+    async def anyone_signed_in(self) -> bool:
+        """Whether a code was ever used."""
+        return await self._read(people.anyone_signed_in)
+
+    async def add_session(self, digest: bytes, name: str, access: Access, expires_at: float) -> None:
+        """Keep a session."""
+        await self._write(lambda connection: people.add_session(connection, digest, name, access, expires_at))
+
+    async def actor_of_session(self, digest: bytes, now: float) -> Actor | None:
+        """From memory after the first time."""
+        ticket = self._sessions.ticket
+        known = self._sessions.get(digest) or await self._read(lambda connection: people.of_session(connection, digest))
+        if known is None:
+            return None
+        self._sessions.put(ticket, digest, known)
+        return known.at(now)
+
+    async def remove_session(self, digest: bytes) -> None:
+        """Nothing if there is none."""
+        await self._write(lambda connection: people.remove_session(connection, digest), self._sessions)
+
+
+def _forget(outdated: Sequence[Memory[Any, Any]]) -> None:
+    for memory in outdated:
+        memory.forget()
+
+
+def _call(function: Callable[..., object] = lambda: None, *arguments: object) -> None:
+    function(*arguments)
+
+
+def _open_seal(engines: Engines, address: URL, path: Path) -> Seal:
+    """The seal under the key in `path`, made if nothing was sealed yet; raises CannotStart if it is not the right one."""
+    try:
+        with engines.reader.begin() as connection:
+            seal = _seal_for(path, has_secrets=projects.any_secret(connection))
+            projects.check_seal(connection, seal)
+            return seal
+    except Unavailable:
+        engines.close()
+        raise CannotStart(
+            "the key does not open the secrets in the database; it is not the one that sealed them", path
+        ) from None
+    except SQLAlchemyError as error:
+        engines.close()
+        raise cannot_open(address, error) from error
+    except CannotStart:
+        engines.close()
+        raise
+
+
+def _seal_for(path: Path, *, has_secrets: bool) -> Seal:
+    if path.exists():
+        return Seal(load_key(path))
+    if has_secrets:
+        raise CannotStart("the key is missing, and there are secrets in the database that nothing else opens", path)
+    return Seal(make_key(path))

@@ -1,0 +1,221 @@
+"""What every page has around it: who asks and what they may, the form's token, the security headers, the error pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import quote
+
+from klein import Klein
+from klein._app import KleinErrorFunction
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+
+from sayci.account import Access, Actor
+from sayci.build import Build
+from sayci.errors import SayciError, UnknownProject
+from sayci.project import check_name
+from sayci.web.answer import answer, set_header
+from sayci.web.forms import read_form
+from sayci.web.look import Look
+from sayci.web.reading import query_of
+from sayci.web.session import Sessions, local_path
+from sayci.web.shield import shielded
+from sayci.web.troubles import Trouble, trouble_of
+
+#: Nothing is loaded from elsewhere, nothing inline runs, nobody frames us, forms go nowhere else.
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+HTML = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request by somebody who may make it.  `form` has the fields of a POST."""
+
+    request: Request
+    actor: Actor
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    def query(self, name: str) -> str:
+        """A parameter of the address; "" where there is none.  Raises Malformed."""
+        return query_of(self.request).get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page to be drawn: a template and what it shows."""
+
+    template: str
+    values: Mapping[str, Any]
+    code: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SeeOther:
+    """The answer is at another address of ours."""
+
+    path: str
+
+
+#: What a handler answers; None when it has written the answer itself.
+Answer = Page | SeeOther | bytes | None
+Handler = Callable[..., Coroutine[Deferred[Any], Any, Answer]]
+
+
+class Frame:
+    """Puts handlers at addresses, and a frame around what they answer.
+
+    `traffic` answers the builds that wait and those that run; `isolation` is what keeps builds from the server, "" for
+    nothing.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        look: Look,
+        *,
+        clock: Callable[[], float],
+        traffic: Callable[[], tuple[list[Build], list[Build]]],
+        version: str,
+        isolation: str,
+    ) -> None:
+        self._sessions = sessions
+        self._look = look
+        self._clock = clock
+        self._traffic = traffic
+        self._server = {"version": version, "isolation": isolation}
+        self._app = Klein()
+        self._app.url_map.merge_slashes = False  # werkzeug would redirect to wherever the Host header says
+        self._app.url_map.strict_slashes = False
+        self._app.handle_errors(Exception)(cast("KleinErrorFunction", self._failed))
+
+    def resource(self) -> IResource:
+        """All pages as a resource that is given whole paths."""
+        return _Guarded(self._app.resource())
+
+    # -- addresses
+
+    def get(self, path: str, handler: Handler, access: Access = Access.READ) -> None:
+        """Answer a GET with ``handler(visit, **parts of the path)``; strangers are asked to sign in."""
+
+        async def run(request: Request, **parts: str) -> bytes | None:
+            actor = await self._sessions.actor_of(request)
+            if actor is None:
+                return self._respond(request, sign_in_first(request), None)
+            actor.require(access)
+            return self._respond(request, await handler(Visit(request, actor), **parts), actor)
+
+        self._route("GET", path, run)
+
+    def post(self, path: str, handler: Handler, access: Access) -> None:
+        """Answer a POST of one of our forms the same way; it is done to the end even if the client goes away."""
+
+        async def run(request: Request, **parts: str) -> bytes | None:
+            self._sessions.check_origin(request)
+            actor = await self._sessions.actor_of(request)
+            if actor is None:
+                return self._respond(request, SeeOther("/sign-in"), None)
+            form = read_form(request)
+            self._sessions.check_form(request, form)
+            actor.require(access)
+            return self._respond(request, await shielded(handler(Visit(request, actor, form), **parts)), actor)
+
+        self._route("POST", path, run)
+
+    def open(self, method: str, path: str, handler: Handler) -> None:
+        """Answer with ``handler(request, **parts of the path)``, whoever asks."""
+
+        async def run(request: Request, **parts: str) -> bytes | None:
+            given = await shielded(handler(request, **parts))
+            actor = await self._sessions.actor_of(request) if isinstance(given, Page) else None
+            return self._respond(request, given, actor)
+
+        self._route(method, path, run)
+
+    def _route(self, method: str, path: str, run: Callable[..., Any]) -> None:
+        self._app.route(path, methods=[method], endpoint=f"{method} {path}")(run)
+
+    # -- answers
+
+    def _respond(self, request: Request, given: Answer, actor: Actor | None) -> bytes | None:
+        if isinstance(given, Page):
+            return self._page(request, given, actor)
+        if isinstance(given, SeeOther):
+            set_header(request, "Location", given.path)
+            return answer(request, 303, HTML, b"")
+        return given
+
+    def _page(self, request: Request, page: Page, actor: Actor | None) -> bytes:
+        waiting, running = self._traffic() if actor is not None else ([], [])
+        around = {
+            **self._server,
+            "actor": actor,
+            "may": lambda word: actor is not None and actor.access >= Access[word.upper()],
+            "now": self._clock(),
+            "theme": self._sessions.theme_of(request),
+            "form_token": self._sessions.form_token(request),
+            "here": local_path(request.uri.decode("ascii", "replace")) if request.method == b"GET" else "",
+            "running": len(running),
+            "waiting": len(waiting),
+            "page_mark": "",
+        }
+        body = self._look.draw(page.template, {**around, **page.values})
+        return answer(request, page.code, HTML, body)
+
+    # -- what goes wrong
+
+    async def _failed(self, request: Request, failure: Failure) -> bytes | None:
+        trouble = trouble_of(failure)
+        try:
+            actor = await self._sessions.actor_of(request)
+        except SayciError:  # the database is not there; the page is
+            actor = None
+        if trouble.retry_after is not None:
+            set_header(request, "Retry-After", str(trouble.retry_after))
+        values = {"trouble": trouble, "back": _way_back(request, trouble, failure)}
+        return self._page(request, Page("error.html", values, trouble.code), actor)
+
+
+def sign_in_first(request: Request) -> SeeOther:
+    """Where a stranger is sent who wants to see a page."""
+    return SeeOther(f"/sign-in?next={quote(request.uri.decode('ascii', 'replace'), safe='')}")
+
+
+def _way_back(request: Request, trouble: Trouble, failure: Failure) -> str:
+    """The project whose page the address begins with, if it may be there."""
+    name = request.path.decode("ascii", "replace").lstrip("/").partition("/")[0]
+    try:
+        check_name(name)
+    except SayciError:
+        return ""
+    is_unknown = failure.check(UnknownProject) is not None or (trouble.code == 404 and request.path.count(b"/") == 1)
+    return "" if is_unknown else name
+
+
+class _Guarded(Resource):
+    """Gives every answer the security headers, also those that Klein makes by itself."""
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self, inner: IResource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types for it
+        self._inner = inner
+
+    def render(self, request: IRequest) -> Any:
+        for name, value in _HEADERS.items():
+            set_header(cast("Request", request), name, value)
+        return self._inner.render(request)

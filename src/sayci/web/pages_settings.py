@@ -1,0 +1,222 @@
+"""The pages on which projects are registered and configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sayci.account import Access
+from sayci.errors import Invalid, NameTaken, RepositoryError, RepositoryRefused
+from sayci.interfaces import Store
+from sayci.project import Project, Scope, Settings, Variable
+from sayci.registry import Registry
+from sayci.web.forms import Advice, Fields
+from sayci.web.frame import Answer, Frame, Page, SeeOther, Visit
+from sayci.web.reading import PROJECT
+from sayci.web.troubles import sentence
+from sayci.web.wire import Links
+from sayci.web.words import minutes
+
+#: What the form of a new project holds before anybody has written into it.
+_EMPTY = {
+    "name": "",
+    "url": "",
+    "default_branch": "main",
+    "deploy_branch": "",
+    "test_target": "test",
+    "deploy_target": "deploy",
+    "time_limit": "60",
+    "forge_api": "",
+}
+#: The choices of who is given a variable, and whether it is secret.
+_KINDS = {"plain": False, "secret": True}
+
+
+def _shown(settings: Settings) -> dict[str, str]:
+    """Settings as a form's fields hold them."""
+    return {
+        "url": settings.url,
+        "default_branch": settings.default_branch,
+        "deploy_branch": settings.deploy_branch or "",
+        "test_target": settings.test_target,
+        "deploy_target": settings.deploy_target,
+        "time_limit": minutes(settings.time_limit),
+        "forge_api": settings.forge_api,
+    }
+
+
+def _read(fields: Fields) -> dict[str, Any]:
+    """The fields that a new project's form and the settings have in common."""
+    return {
+        "url": fields.given.get("url", "").strip(),
+        "default_branch": fields.branch("default_branch"),
+        "deploy_branch": fields.branch_or_none("deploy_branch"),
+        "test_target": fields.target("test_target", "test"),
+        "deploy_target": fields.target("deploy_target", "deploy"),
+        "time_limit": fields.time_limit("time_limit"),
+        "forge_api": fields.given.get("forge_api", "").strip().rstrip("/"),
+    }
+
+
+def _field_of(error: Invalid | RepositoryError, settings: Settings | None) -> str:
+    """Beside which field an error belongs that came from further inside."""
+    if settings is None:  # all that _read does not check
+        return "forge_api"
+    is_branch = isinstance(error, RepositoryRefused) and settings.default_branch in error.args[1:]
+    return "default_branch" if is_branch else "url"
+
+
+class SettingsPages:
+    """Registers projects and changes what is set for them."""
+
+    def __init__(self, store: Store, registry: Registry, links: Links) -> None:
+        self._store = store
+        self._registry = registry
+        self._links = links
+
+    def put_on(self, frame: Frame) -> None:
+        """Take their addresses."""
+        frame.get("/new", self.new, Access.ADMIN)
+        frame.post("/new", self.register, Access.ADMIN)
+        frame.get("/<project>/settings", self.settings, Access.ADMIN)
+        frame.post("/<project>/settings", self.change, Access.ADMIN)
+        frame.post("/<project>/settings/environment", self.set_variable, Access.ADMIN)
+        frame.post("/<project>/settings/environment/remove", self.remove_variable, Access.ADMIN)
+        frame.post("/<project>/settings/access-token", self.set_access_token, Access.ADMIN)
+        frame.post("/<project>/settings/webhook-secret", self.new_webhook_secret, Access.ADMIN)
+        frame.post("/<project>/settings/remove", self.remove, Access.ADMIN)
+
+    # -- registering
+
+    async def new(self, visit: Visit) -> Answer:
+        """The empty form."""
+        del visit
+        return self._new_page(_EMPTY, Advice())
+
+    async def register(self, visit: Visit) -> Answer:
+        """Register a project and show its webhook's secret, this once; or the form again with what to do."""
+        fields = Fields(visit.form)
+        name, token, rest = fields.project_name("name"), fields.access_token("access_token"), _read(fields)
+        settings: Settings | None = None
+        if not fields.errors:
+            try:
+                settings = Settings(name, **rest)
+                project, secret = await self._registry.register(settings, token)
+                return self._secret_page(project, secret, is_new=True)
+            except NameTaken:
+                fields.errors["name"] = f"There is a project {name} already. Choose another name."
+            except (Invalid, RepositoryError) as error:
+                fields.errors[_field_of(error, settings)] = sentence(error)
+        return self._new_page(visit.form, fields.errors)
+
+    @staticmethod
+    def _new_page(given: Mapping[str, str], errors: Advice) -> Page:
+        values = {"given": {**_EMPTY, **given}, "errors": errors}
+        return Page("new.html", values, 422 if errors else 200)
+
+    def _secret_page(self, project: Project, secret: str, *, is_new: bool) -> Page:
+        values = {
+            "project": project,
+            "secret": secret,
+            "webhook_url": self._links.webhook(project.name),
+            "is_new": is_new,
+            "base": self._links.base(),
+        }
+        return Page("webhook.html", values)
+
+    # -- configuring
+
+    async def settings(self, visit: Visit, project: str) -> Answer:
+        """All that is set for a project."""
+        del visit
+        return await self._settings_page(await self._find(project))
+
+    async def _find(self, name: str) -> Project:
+        return await self._store.project(PROJECT.read(name))
+
+    async def _settings_page(
+        self,
+        project: Project,
+        errors: Advice | None = None,
+        given: Mapping[str, str] | None = None,
+        variable: Mapping[str, str] | None = None,
+    ) -> Page:
+        values = {
+            "project": project,
+            "variables": await self._store.variables(project.id),
+            "given": {**_shown(project.settings), **(given or {})},
+            "errors": errors or Advice(),
+            "variable": {"name": "", "value": "", "scope": "both", "kind": "secret", **(variable or {})},
+            "scopes": list(Scope),
+            "webhook_url": self._links.webhook(project.name),
+        }
+        return Page("settings.html", values, 422 if errors else 200)
+
+    async def change(self, visit: Visit, project: str) -> Answer:
+        """Change what builds and how."""
+        known = await self._find(project)
+        fields = Fields(visit.form)
+        rest = _read(fields)
+        settings: Settings | None = None
+        if not fields.errors:
+            try:
+                settings = replace(known.settings, **rest)
+                await self._registry.change(known.name, lambda now: replace(now, **rest))
+                return self._back(known)
+            except (Invalid, RepositoryError) as error:
+                fields.errors[_field_of(error, settings)] = sentence(error)
+        return await self._settings_page(known, fields.errors, visit.form)
+
+    async def set_variable(self, visit: Visit, project: str) -> Answer:
+        """Add a variable, or replace the one of that name."""
+        known = await self._find(project)
+        try:
+            await self._store.set_variable(known.id, _variable_of(visit.form))
+        except Invalid as error:
+            given = {**visit.form, "value": ""} if visit.form.get("kind") == "secret" else visit.form
+            return await self._settings_page(known, Advice(variable=sentence(error)), variable=given)
+        return self._back(known, "#environment")
+
+    async def remove_variable(self, visit: Visit, project: str) -> Answer:
+        """Remove a variable."""
+        known = await self._find(project)
+        await self._store.remove_variable(known.id, visit.form.get("name", ""))
+        return self._back(known, "#environment")
+
+    async def set_access_token(self, visit: Visit, project: str) -> Answer:
+        """Replace the forge's token; an empty field removes it."""
+        known = await self._find(project)
+        fields = Fields(visit.form)
+        token = fields.access_token("access_token")
+        if fields.errors:
+            return await self._settings_page(known, fields.errors)
+        await self._registry.set_access_token(known.name, token)
+        return self._back(known, "#access")
+
+    async def new_webhook_secret(self, visit: Visit, project: str) -> Answer:
+        """Replace the webhook's secret and show the new one, this once."""
+        del visit
+        known = await self._find(project)
+        return self._secret_page(known, await self._registry.new_webhook_secret(known.name), is_new=False)
+
+    async def remove(self, visit: Visit, project: str) -> Answer:
+        """Remove the project, if its name was written as a confirmation."""
+        known = await self._find(project)
+        if visit.form.get("name", "").strip() != known.name:
+            advice = Advice(remove=f"Write {known.name} to confirm. Nothing was removed.")
+            return await self._settings_page(known, advice)
+        await self._registry.remove(known.name)
+        return SeeOther("/")
+
+    @staticmethod
+    def _back(project: Project, place: str = "") -> SeeOther:
+        return SeeOther(f"/{project.name}/settings{place}")
+
+
+def _variable_of(form: Mapping[str, str]) -> Variable:
+    try:
+        scope, secret = Scope(form.get("scope", "")), _KINDS[form.get("kind", "")]
+    except (KeyError, ValueError):
+        raise Invalid("choose which steps are given the variable, and whether it is secret") from None
+    return Variable(form.get("name", "").strip(), form.get("value", ""), scope, secret)

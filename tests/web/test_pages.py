@@ -1,0 +1,490 @@
+"""pages.py and frame.py: home, signing in and out, and what every page has around it."""
+
+# mypy: allow-untyped-decorators
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import pytest_twisted
+
+from sayci.account import Access
+from sayci.errors import Unavailable
+from sayci.project import MirrorState
+from sayci.sign_in import CODE_LIFETIME
+from sayci.step import Result
+from sayci.web.frame import POLICY
+from sayci.web.pages import PROJECTS_SHOWN, TRAFFIC_SHOWN
+
+pytest_plugins = ["tests.web.page_fixtures"]
+
+#: Every page that there is when `furnish` has filled the house.
+PAGES = (
+    "/",
+    "/new",
+    "/web-shop",
+    "/web-shop/1",
+    "/web-shop/2",
+    "/web-shop/3",
+    "/web-shop/deliveries",
+    "/web-shop/settings",
+)
+#: Every address that takes a form, and the access that it takes.
+FORMS = (
+    ("/new", Access.ADMIN),
+    ("/web-shop/build", Access.BUILD),
+    ("/web-shop/1/cancel", Access.BUILD),
+    ("/web-shop/1/rebuild", Access.BUILD),
+    ("/web-shop/1/deploy", Access.BUILD),
+    ("/web-shop/deliveries/1/replay", Access.BUILD),
+    ("/web-shop/settings", Access.ADMIN),
+    ("/web-shop/settings/environment", Access.ADMIN),
+    ("/web-shop/settings/environment/remove", Access.ADMIN),
+    ("/web-shop/settings/access-token", Access.ADMIN),
+    ("/web-shop/settings/webhook-secret", Access.ADMIN),
+    ("/web-shop/settings/remove", Access.ADMIN),
+)
+
+
+async def furnish(house):
+    """A project with an ended build, one that runs, one that waits, and a delivery."""
+    project = await house.project(deploy_branch="main")
+    await house.build(project, Result.FAILURE, deploys=True, logs={"test": b"assertion failed\n"})
+    await house.running(project, logs={"test": b"so far so good\n"})
+    await house.build(project)
+    await house.delivery(project)
+    return project
+
+
+# -- strangers
+
+
+@pytest.mark.parametrize("path", (*PAGES, "/web-shop/1/test.log", "/web-shop?before=3", "/nobody-knows"))
+@pytest_twisted.ensureDeferred
+async def test_a_stranger_is_asked_to_sign_in_first_and_learns_nothing(house, path):
+    await furnish(house)
+    seen = await house.stranger().get(path)
+    assert seen.code == 303
+    assert seen.path == "/sign-in?next=" + path.replace("/", "%2F").replace("?", "%3F").replace("=", "%3D")
+    assert seen.body == b""
+
+
+@pytest.mark.parametrize(("path", "access"), FORMS)
+@pytest_twisted.ensureDeferred
+async def test_a_stranger_s_form_changes_nothing(house, path, access):
+    await furnish(house)
+    browser = house.stranger()
+    token = (await browser.get("/sign-in")).document.form("/sign-in").fields["form_token"]
+    assert (await browser.post(path, {"form_token": token})).path == "/sign-in"
+    assert len((await house.store.builds(1)).items) == 3
+
+
+# -- signing in
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_code_signs_in_and_leads_to_the_page_that_was_wanted(house):
+    browser = house.stranger()
+    asked = await browser.get("/new")
+    seen = await browser.submit(asked.path, "/sign-in", code=f"  {await house.sign_in.new_code()}\n")
+    assert (seen.code, seen.path) == (303, "/new")
+    assert (await browser.get("/new")).heading == "Add a project"
+
+
+@pytest_twisted.ensureDeferred
+async def test_looking_at_the_link_does_not_use_up_its_code(house):
+    code = await house.sign_in.new_code()
+    for _ in range(3):  # whatever shows previews of links in messages
+        assert (await house.stranger().get(f"/sign-in?code={code}")).code == 200
+        assert (await house.stranger().request("HEAD", f"/sign-in?code={code}")).code == 200
+    browser = house.stranger()
+    assert (await browser.submit(f"/sign-in?code={code}", "/sign-in")).path == "/"
+    assert (await browser.get("/")).code == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_code_that_was_used_is_refused(house):
+    code = await house.sign_in.new_code()
+    await house.stranger().submit(f"/sign-in?code={code}", "/sign-in")
+    browser = house.stranger()
+    seen = await browser.submit(f"/sign-in?code={code}", "/sign-in")
+    assert seen.code == 403
+    assert "The code is wrong, has expired, or was used before." in seen.document.text("form")
+    assert code not in seen.text
+    assert (await browser.get("/")).code == 303
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_code_that_has_expired_is_refused(house):
+    code = await house.sign_in.new_code()
+    house.now[0] += CODE_LIFETIME
+    assert (await house.stranger().submit("/sign-in", "/sign-in", code=code)).code == 403
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_many_wrong_codes_have_to_wait(house):
+    browser = house.stranger()
+    for _ in range(20):
+        assert (await browser.submit("/sign-in", "/sign-in", code="wrong")).code == 403
+    seen = await browser.submit("/sign-in", "/sign-in", code=await house.sign_in.new_code())
+    assert seen.code == 429
+    assert seen.header("retry-after") == "6"
+    assert seen.document.text("main") == "Too many wrong tries Try again in 6 seconds. Sign in Error 429"
+    house.now[0] += 6
+    assert (await browser.submit("/sign-in", "/sign-in", code=await house.sign_in.new_code())).code == 303
+
+
+@pytest.mark.parametrize("where", ("//evil.example", "https://evil.example", "/\\evil.example", "%2F%2Fevil.example"))
+@pytest_twisted.ensureDeferred
+async def test_signing_in_leads_to_no_other_site(house, where):
+    browser = house.stranger()
+    page = f"/sign-in?next={where}"
+    assert (await browser.get(page)).document.form("/sign-in").fields["next"] == "/"
+    seen = await browser.submit(page, "/sign-in", code=await house.sign_in.new_code(), next=where)
+    assert seen.path == "/"
+    assert (await browser.get(page)).path == "/"
+
+
+@pytest_twisted.ensureDeferred
+async def test_whoever_has_signed_in_is_sent_on(house):
+    browser = await house.signed_in()
+    assert (await browser.get("/sign-in?next=%2Fnew")).path == "/new"
+
+
+# -- what every page has
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest_twisted.ensureDeferred
+async def test_pages_are_whole_and_their_forms_have_tokens(house, path):
+    await furnish(house)
+    document = (await (await house.signed_in()).get(path)).document
+    assert document.text("h1")
+    assert document.text("head").endswith("· sayci")
+    assert document.forms
+    assert all(form.method == "post" and len(form.fields["form_token"]) == 64 for form in document.forms)
+    ids = document.attributes("id")
+    assert len(ids) == len(set(ids))
+    linked = {link.removeprefix("#") for link in document.attributes("href") if link.startswith("#")}
+    assert linked <= set(ids)
+    assert set(document.attributes("for")) <= set(ids)
+    described = {name for names in document.attributes("aria-describedby") for name in names.split()}
+    assert described | set(document.attributes("aria-labelledby")) <= set(ids)
+
+
+@pytest.mark.parametrize("path", (*PAGES, "/sign-in", "/no-such-page/at/all", "/web-shop/99"))
+@pytest_twisted.ensureDeferred
+async def test_nothing_in_a_page_is_inline_or_from_elsewhere(house, path):
+    await furnish(house)
+    seen = await (await house.signed_in()).get(path)
+    for tag, given in seen.document.elements if seen.body else ():
+        assert "style" not in given
+        assert not [name for name in given if name.startswith("on")]
+        assert tag not in ("style", "iframe", "object", "embed", "base")
+        if tag == "script":
+            assert given["src"].startswith("/static/")
+        for name in ("src", "action"):
+            assert given.get(name, "/").startswith("/")
+        assert given.get("href", "/")[0] in "/#"
+    assert "<script>" not in seen.text
+
+
+@pytest.mark.parametrize(
+    "path", (*PAGES, "/sign-in", "/nope", "/static/nope", "/web-shop/1/test.log", "/%ff", "//", "/theme")
+)
+@pytest_twisted.ensureDeferred
+async def test_every_answer_has_the_security_headers(house, path):
+    await furnish(house)
+    for browser in (house.stranger(), await house.signed_in()):
+        seen = await browser.get(path)
+        assert seen.header("x-content-type-options") == "nosniff"
+        assert seen.header("referrer-policy") == "same-origin"
+        assert seen.header("cache-control") == "no-store"
+        assert seen.header("cross-origin-opener-policy") == "same-origin"
+        assert seen.header("content-security-policy") in (POLICY, "default-src 'none'; sandbox")
+        assert seen.header("server") == "sayci"
+
+
+@pytest.mark.parametrize("isolation", ("", "Each build has a user of its own"))
+@pytest_twisted.ensureDeferred
+async def test_the_foot_says_how_builds_are_kept_apart(house, isolation):
+    foot = (await (await house.signed_in()).get("/")).document.text("footer")
+    assert (isolation or "Builds are not isolated from this server") in foot
+    assert "sayci 9.8.7" in foot
+    assert "9.8.7" not in (await house.stranger().get("/sign-in")).text
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_theme_that_was_chosen_is_kept(house):
+    browser = await house.signed_in()
+    assert "data-theme" not in (await browser.get("/")).text
+    form = (await browser.get("/new")).document.form("/theme")
+    seen = await browser.post("/theme", {**form.fields, "theme": "dark"})
+    assert (seen.code, seen.path) == (303, "/new")
+    assert '<html lang="en" data-theme="dark">' in (await browser.get("/new")).text
+    await browser.post("/theme", {**form.fields, "theme": '"><script>'})
+    assert "data-theme" not in (await browser.get("/")).text
+
+
+# -- rights
+
+
+@pytest.mark.parametrize(("path", "access"), FORMS)
+@pytest_twisted.ensureDeferred
+async def test_a_form_takes_enough_access(house, path, access):
+    await furnish(house)
+    browser = await house.signed_in(Access(access - 1), "robin")
+    token = (await browser.get("/")).document.form("/theme").fields["form_token"]
+    seen = await browser.post(path, {"form_token": token, "branch": "main", "name": "web-shop"})
+    assert seen.code == 403
+    assert seen.heading == "You may not do that"
+    assert len((await house.store.builds(1)).items) == 3
+
+
+@pytest.mark.parametrize(("path", "access"), FORMS)
+@pytest_twisted.ensureDeferred
+async def test_no_form_is_taken_without_its_token(house, path, access):
+    await furnish(house)
+    browser = await house.signed_in()
+    seen = await browser.post(path, {"branch": "main", "name": "web-shop", "url": "https://git.example/x.git"})
+    assert (seen.code, seen.heading) == (403, "The form is older than your sign-in")
+    assert len((await house.store.builds(1)).items) == 3
+    assert len((await house.store.projects()).items) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_whoever_may_only_look_sees_no_buttons_and_no_settings(house):
+    await furnish(house)
+    browser = await house.signed_in(Access.READ, "robin")
+    for path in ("/", "/web-shop", "/web-shop/1", "/web-shop/2"):
+        document = (await browser.get(path)).document
+        assert {form.action for form in document.forms} == {"/sign-out", "/theme"}
+        assert not [link for link in document.attributes("href") if link.endswith(("/settings", "/deliveries", "/new"))]
+    for path in ("/new", "/web-shop/settings", "/web-shop/deliveries"):
+        assert (await browser.get(path)).code == 403
+
+
+# -- home
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_empty_house_says_how_to_begin(house):
+    seen = await (await house.signed_in()).get("/")
+    assert seen.heading == "Nothing to build yet. Add the first project."
+    assert "/new" in seen.document.attributes("href")
+    reader = await (await house.signed_in(Access.READ, "robin")).get("/")
+    assert "/new" not in reader.document.attributes("href")
+
+
+@pytest_twisted.ensureDeferred
+async def test_home_says_how_everything_stands_what_runs_and_what_waits(house):
+    await furnish(house)
+    other = await house.project("janet")
+    await house.build(other, Result.SUCCESS)
+    seen = await (await house.signed_in()).get("/")
+    assert seen.heading == "web-shop is failing. The other one passes."
+    text = seen.document.text("main")
+    assert "web-shop #2 running test" in text
+    assert "For web-shop #2: one build of a branch at a time." in text
+    assert "janet passes main" in text
+    assert "Last 2 builds: 1 failure, 1 running. Latest: #2 running." in seen.document.attributes("aria-label")
+    assert "1 running, 1 waiting" in seen.document.text("header")
+    assert seen.document.attributes("content")[-1] == "10"  # it looks again by itself without scripts
+
+
+@pytest_twisted.ensureDeferred
+async def test_home_says_why_a_repository_cannot_be_read(house):
+    project = await house.project()
+    await house.store.set_mirror(project.id, MirrorState.FAILED, "it wants a password: <b>git</b>")
+    seen = await (await house.signed_in()).get("/")
+    assert seen.heading == "web-shop could not run."
+    assert "it wants a password: <b>git</b>" in seen.document.text("main")
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_projects_are_on_several_pages(house):
+    for number in range(PROJECTS_SHOWN + 1):
+        await house.store.add_project(new_settings(f"p{number}"), "s", "", house.now[0])
+    browser = await house.signed_in()
+    document = (await browser.get("/")).document
+    (link,) = [link for link in document.attributes("href") if link.startswith("/?after=")]
+    assert "p100" not in document.text("main").split()
+    assert "p100" in (await browser.get(link)).document.text("main").split()
+    assert (await browser.get("/?after=-1")).code == 422
+    assert (await browser.get("/?after=" + "9" * 400)).code == 422
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_queue_is_cut_and_counted(house):
+    project = await house.project()
+    for number in range(TRAFFIC_SHOWN + 2):
+        await house.build(project, branch=f"b{number}", supersedes=False)
+    seen = await (await house.signed_in()).get("/")
+    assert "And 2 more." in seen.document.text("main")
+
+
+def new_settings(name):
+    from tests.factories import settings
+
+    return settings(name)
+
+
+# -- static files
+
+
+@pytest_twisted.ensureDeferred
+async def test_static_files_are_kept_by_browsers_until_they_change(house):
+    stranger = house.stranger()
+    document = (await stranger.get("/sign-in")).document
+    links = [link for name in ("href", "src") for link in document.attributes(name) if link.startswith("/static/")]
+    assert sorted(re.sub(r"\?v=[0-9a-f]{16}$", "", link) for link in links) == [
+        "/static/favicon-idle.svg",
+        "/static/sayci.css",
+        "/static/sayci.js",
+    ]
+    for link in links:
+        seen = await stranger.get(link)
+        assert seen.code == 200
+        assert seen.header("cache-control") == "public, max-age=31536000, immutable"
+        assert seen.header("content-type").partition(";")[0] in ("text/css", "text/javascript", "image/svg+xml")
+        assert seen.header("set-cookie") == ""
+        again = await stranger.get(link, If_None_Match=seen.header("etag"))
+        assert (again.code, again.body) == (304, b"")
+        assert (await stranger.get(link.partition("?")[0])).header("cache-control") == "no-cache"
+        assert (await stranger.get(link[:-1] + "x")).header("cache-control") == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path",
+    (
+        "/static/",
+        "/static/icons.svg",
+        "/static/nope.css",
+        "/static/../session.py",
+        "/static/..%2Fsession.py",
+        "/static/%2e%2e/session.py",
+        "/static/..%5Csession.py",
+        "/static//etc/passwd",
+        "/static/sayci.css%00.svg",
+    ),
+)
+@pytest_twisted.ensureDeferred
+async def test_nothing_else_is_served(house, path):
+    seen = await (await house.signed_in()).get(path)
+    assert seen.code == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_style_sheet_and_the_script_load_nothing(house):
+    for name in ("sayci.css", "sayci.js"):
+        text = (await house.stranger().get(f"/static/{name}")).text
+        assert "url(" not in text
+        assert "@import" not in text
+        assert "innerHTML" not in text
+        assert "eval(" not in text
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "heading"),
+    (
+        ("/nope", 404, "There is no project nope"),
+        ("/' OR 1=1--".replace(" ", "%20"), 404, "There is no project ' OR 1=1--"),
+        ("/a%00b", 404, "There is no project a\u2400b"),
+        ("/%E2%80%AEevil", 404, "There is no project <U+202E>evil"),
+        ("/web-shop/99", 404, "There is no build #99 in web-shop"),
+        ("/web-shop/0", 404, "There is no build #0 in web-shop"),
+        ("/web-shop/-1", 404, "There is no such page"),
+        ("/web-shop/" + "9" * 400, 404, "There is no build #" + "9" * 20 + " in web-shop"),
+        ("/web-shop/1e9", 404, "There is no such page"),
+        ("/web-shop/%EF%BC%91", 404, "There is no such page"),
+        ("/web-shop/build", 404, "There is no such page"),
+        ("/web-shop/1/nope.log", 404, "There is no such page"),
+        ("/web-shop/1/2/3", 404, "There is no such page"),
+        ("/web-shop/1/cancel", 405, "That cannot be asked of this page"),
+        ("/web-shop?before=x", 422, "sayci cannot use that"),
+        ("/web-shop?before=1&before=2", 422, "sayci cannot use that"),
+        ("/web-shop?%ff=1", 400, "sayci could not read that"),
+        ("/?after=1e9", 422, "sayci cannot use that"),
+    ),
+)
+@pytest_twisted.ensureDeferred
+async def test_errors_say_what_happened_in_the_same_look(house, path, code, heading):
+    await furnish(house)
+    browser = await house.signed_in()
+    seen = await browser.get(path)
+    assert (seen.code, seen.heading) == (code, heading)
+    assert f"Error {code}" in seen.document.text("main")
+    assert "/" in seen.document.attributes("href")
+    if path.startswith("/web-shop"):
+        assert "Back to web-shop" in seen.document.text("main")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_unknown_build_says_which_is_the_newest(house):
+    await furnish(house)
+    browser = await house.signed_in()
+    assert "The newest is #3." in (await browser.get("/web-shop/99")).document.text("main")
+    await house.project("janet")
+    assert "It has none yet." in (await browser.get("/janet/1")).document.text("main")
+
+
+@pytest.mark.parametrize("method", ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"))
+@pytest_twisted.ensureDeferred
+async def test_other_methods_are_refused(house, method):
+    assert (await (await house.signed_in()).request(method, "/")).code in (400, 405)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_that_is_none_is_refused(house):
+    await furnish(house)
+    browser = await house.signed_in()
+    form = (await browser.get("/")).document.form("/theme").fields
+    kind = {"Content_Type": "text/plain", "Origin": browser.origin}
+    assert (await browser.request("POST", "/theme", body=b"theme=dark", **kind)).code == 415
+    kind["Content_Type"] = "application/json"
+    assert (await browser.request("POST", "/theme", body=b"{}", **kind)).code == 415
+    kind["Content_Type"] = "application/x-www-form-urlencoded"
+    for body in (b"a=1&a=2", b"&".join(b"f%d=1" % number for number in range(60)), b"\xff=1", b"a=%ff"):
+        assert (await browser.request("POST", "/theme", body=body, **kind)).code == 400
+    assert (await browser.post("/theme", {**form, "big": "x" * 600_000})).code == 413
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mistake_of_ours_is_told_by_an_id_and_logged_under_it(house, logged):
+    browser = await house.signed_in()
+
+    async def broken(**_):
+        raise RuntimeError("the password is hunter2")
+
+    house.store.projects = broken
+    seen = await browser.get("/")
+    assert (seen.code, seen.heading) == (500, "sayci made a mistake")
+    (mistake,) = set(re.findall(r"e-[0-9a-f]{8}", seen.text))
+    assert "hunter2" not in seen.text
+    assert [event for event in logged if event.get("mistake") == mistake]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_is_away_is_told_even_if_nobody_can_be_known(house):
+    browser = await house.signed_in()
+
+    async def away(*_):
+        raise Unavailable("the database is locked")
+
+    house.store.actor_of_session = away
+    seen = await browser.get("/")
+    assert (seen.code, seen.heading) == (503, "sayci cannot do that now")
+    assert seen.header("retry-after") == "10"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_host_that_a_request_names_leads_nowhere(house):
+    await furnish(house)
+    browser = await house.signed_in()
+    for path in ("/", "/web-shop", "/web-shop/", "//web-shop", "/web-shop//1"):
+        seen = await browser.get(path, Host="evil.example")
+        assert "evil.example" not in seen.text + seen.path
