@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 STATUS_PATH = re.compile(r"/repos/([^/]+)/([^/]+)/statuses/([0-9a-f]{40}|[0-9a-f]{64})\Z")
-BIG = 8 * 1024 * 1024
+BIG = 10**15
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.02)
 
     def _huge(self, body: Any) -> None:
+        """An accepted status whose answer is more than anybody should read."""
         self._begin(BIG)
-        for _ in range(BIG // 65536):
+        while not self.forge.is_stopping:
             self.wfile.write(b"x" * 65536)
 
     def _begin(self, length: int) -> None:

@@ -446,13 +446,14 @@ def test_a_jump_of_the_wall_clock_is_noticed_within_minutes(scene):
 # -- the end
 
 
-def test_stopping_breaks_off_what_is_under_way_and_leaves_it_due(scene):
+def test_stopping_breaks_off_what_is_under_way_and_leaves_it_due(scene, logged):
     scene.put(1, status())
     scene.put(2, status(2, context="sayci/deploy"))
     assert scene.stopping().called
     assert scene.reporter.broken_off == 2
     assert scene.store.transcript == []
     assert scene.store.rows[1].attempts == 0
+    assert logged == []
 
 
 def test_after_stopping_nothing_is_posted_until_the_next_start(scene):

@@ -460,7 +460,7 @@ _MEANINGS: tuple[tuple[type[RepositoryError], str, str], ...] = (
     (_NO, "signal 25|File size limit|File too large", "the repository holds more than this server takes"),
     (_NO, "[Oo]ut of memory|signal 9|mmap failed|allocate", "the repository needs more memory than git is given here"),
     (_NO, "invalid path", "the commit has a file whose name git does not write"),
-    (_NO, "shallow roots", "the repository is a shallow copy that lacks a part of its history: use the complete one"),
+    (_NO, "shallow roots|did not send all", "the repository lacks a part of its history: it may be a shallow copy"),
     (_NO, "dubious ownership", "the repository's files belong to another user"),
     (_LATER, "early EOF|disconnect|hung up|Recv fail|Empty reply|Connection (?:reset|closed)|RPC failed|kex_", _BROKEN),
 )

@@ -52,6 +52,18 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it has not happened", condition)
 
 
+class Server:
+    """A server's launcher, of which a test waits for nothing for ever."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+        self.start = launcher.start
+        self.cancel = launcher.cancel
+
+    async def result(self, handle: str) -> Ended:
+        return await Deferred.fromCoroutine(self.launcher.result(handle)).addTimeout(PATIENCE, reactor)
+
+
 class Place:
     """Where steps run: a root for their run directories, a workspace, and as many servers as come along."""
 
@@ -63,8 +75,8 @@ class Place:
         #: In the environment of every process of a step.
         self.probe = f"probe-{secrets.token_hex(8)}"
 
-    def server(self) -> Launcher:
-        return self._make(self.root)
+    def server(self) -> Server:
+        return Server(self._make(self.root))
 
     def job(self, *argv: str, **fields) -> Job:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "PROBE": self.probe, **fields.pop("environment", {})}
@@ -702,4 +714,4 @@ async def test_nothing_is_known_of_a_step_that_nobody_started(place):
 
 
 def test_every_launcher_says_what_isolates_its_steps(place):
-    assert isinstance(place.server().isolation, str)
+    assert isinstance(place.server().launcher.isolation, str)

@@ -125,13 +125,20 @@ async def test_a_forge_that_does_not_get_to_its_answer_is_left_in_time(agent, fo
     assert "did not answer" in str(error)
 
 
-@pytest.mark.parametrize("mood", ("drip", "huge"))
 @pytest_twisted.ensureDeferred
-async def test_an_accepted_post_is_told_however_long_the_rest_of_the_answer_is(agent, forge, mood):
-    forge.mood = mood
+async def test_an_accepted_post_is_told_however_slowly_the_rest_of_the_answer_comes(agent, forge):
+    forge.mood = "drip"
     await GitHubStatuses(agent, reactor, time_limit=0.3).post(due(forge.url), TOKEN)
     forge.mood = "ok"
     await GitHubStatuses(agent, reactor).post(due(forge.url), TOKEN)
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_a_huge_answer_only_the_beginning_is_waited_for(agent, forge):
+    forge.mood = "huge"
+    before = reactor.seconds()
+    await GitHubStatuses(agent, reactor, time_limit=30).post(due(forge.url), TOKEN)
+    assert reactor.seconds() - before < 15
 
 
 @pytest_twisted.ensureDeferred

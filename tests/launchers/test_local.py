@@ -128,6 +128,15 @@ async def test_a_record_that_cannot_be_read_is_a_lost_step(root, record):
     assert (ended.why, ended.detail) == ("lost", "its record cannot be read")
 
 
+@pytest.mark.parametrize("garbage", (b"", b"\0\0\0", b"pid 5:1", b"pid 1:1\n"))
+@pytest_twisted.ensureDeferred
+async def test_a_step_of_which_it_cannot_be_told_whether_it_started_is_lost(root, garbage):
+    a_run(root, lock=b"\xff", pid=garbage)
+    launcher = LocalLauncher(reactor, root)
+    launcher.cancel(KEY)
+    assert (await launcher.result(KEY)).why == "lost"
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_directory_with_a_log_alone_is_no_step(root):
     a_run(root, log=b"text")

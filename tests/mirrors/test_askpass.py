@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
+import pytest_twisted
 
 from sayci import git
 from sayci.errors import RepositoryRefused
@@ -17,24 +17,24 @@ TOKEN = "ghp_moonlight'\"$(id)`%s\\n"
 URL = "https://git.example.org:8443/team/shop.git"
 
 
-def ask(program: Path, question: str, *, token: str = TOKEN) -> tuple[int, str]:
-    """What the program answers, and how it ends."""
-    with sealed(token) as descriptor:
-        done = subprocess.run(
-            ("sh", "-c", f'exec "$@" 3<&{descriptor}', "sh", str(program), question),
-            env=git.environment(URL, askpass=program),
-            pass_fds=(descriptor,),
-            capture_output=True,
-            check=False,
-            timeout=30,
-        )
-    return done.returncode, done.stdout.decode()
-
-
-def test_git_is_told_name_and_token_for_the_projects_server(tmp_path):
+@pytest.fixture
+def ask(tmp_path, commands):
+    """Asks the program a question, as git does; its answer and how it ended."""
     program = install(tmp_path)
-    assert ask(program, "Username for 'https://git.example.org:8443': ") == (0, "x-access-token\n")
-    assert ask(program, "Password for 'https://x-access-token@git.example.org:8443': ") == (0, f"{TOKEN}\n")
+
+    async def ask(question: str) -> tuple[int, str]:
+        with sealed(TOKEN) as descriptor:
+            environment = git.environment(URL, askpass=program)
+            output = await commands.run((str(program), question), environment, 30, token_fd=descriptor)
+        return output.exit_code, output.stdout.decode()
+
+    return ask
+
+
+@pytest_twisted.ensureDeferred
+async def test_git_is_told_name_and_token_for_the_projects_server(ask):
+    assert await ask("Username for 'https://git.example.org:8443': ") == (0, "x-access-token\n")
+    assert await ask("Password for 'https://x-access-token@git.example.org:8443': ") == (0, f"{TOKEN}\n")
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,9 @@ def test_git_is_told_name_and_token_for_the_projects_server(tmp_path):
         "Enter passphrase for key '/x': ",
     ),
 )
-def test_nobody_else_is_told_anything(tmp_path, question):
-    assert ask(install(tmp_path), question) == (1, "")
+@pytest_twisted.ensureDeferred
+async def test_nobody_else_is_told_anything(ask, question):
+    assert await ask(question) == (1, "")
 
 
 def test_the_program_is_its_owners_and_replaces_whatever_is_there(tmp_path):

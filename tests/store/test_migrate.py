@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from sayci.errors import CannotStart
-from sayci.store.engine import read_url
+from sayci.store.engine import open_engines, read_url
 from sayci.store.migrate import NEWEST, SCRIPTS, migrate
 from sayci.store.tables import metadata
 
@@ -205,6 +205,16 @@ def test_a_locked_database_is_refused_after_a_while(address, path):
             migrate(address, busy_timeout=0.05)
         other.rollback()
     migrate(address)
+
+
+def test_a_database_that_another_server_uses_is_refused(postgresql):
+    url = postgresql.fresh()
+    migrate(read_url(url))
+    other = open_engines(read_url(url), readers=1)
+    with other.writer.connect(), pytest.raises(CannotStart, match="another sayci uses the database"):
+        migrate(read_url(url), busy_timeout=0.05)
+    other.close()
+    migrate(read_url(url))
 
 
 def test_a_server_that_is_not_there_is_said_without_the_password(tmp_path):

@@ -69,16 +69,18 @@ class Reply:
 class Reader(Protocol):
     """A connection on which one answer comes, as slowly as the test wants; HTTP/1.0, so it is as it was written."""
 
+    transport: Any
+
     def __init__(self):
         self.data = bytearray()
         self.is_closed = False
         self._changed: Deferred[None] | None = None
 
-    def dataReceived(self, data):
+    def dataReceived(self, data):  # noqa: N802 - Twisted's name
         self.data += data
         self._tell()
 
-    def connectionLost(self, reason=connectionDone):
+    def connectionLost(self, reason=connectionDone):  # noqa: N802 - Twisted's name
         self.is_closed = True
         self._tell()
 
@@ -135,7 +137,7 @@ class Reader(Protocol):
 
 
 def _event(text):
-    return dict((line.partition(":")[0], line.partition(":")[2].removeprefix(" ")) for line in text.split("\n"))
+    return {line.partition(":")[0]: line.partition(":")[2].removeprefix(" ") for line in text.split("\n")}
 
 
 class House:

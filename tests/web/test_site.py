@@ -253,6 +253,18 @@ async def test_only_hooks_take_large_bodies(serve, dial, echo):
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_limit_is_asked_for_by_the_path_without_its_query(serve, http, echo):
+    asked = []
+
+    def limit(path):
+        asked.append(path)
+        return 10
+
+    await (await http.get((await serve(echo, body_limit=limit)).url("/a%20b?c=/d"))).content()
+    assert asked == [b"/a%20b"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_hook_takes_no_more_than_githubs_largest_body(serve, dial, echo):
     wire = await dial(await serve(echo))
     wire.send(b"POST /hooks/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_LIMIT + 1))
@@ -543,13 +555,26 @@ async def test_nobody_is_answered_who_has_gone(serve, dial, logged):
 
 
 @pytest_twisted.ensureDeferred
+async def test_only_one_answer_is_sent(serve, dial, logged):
+    slow = Slow()
+    wire = await dial(await serve(slow))
+    wire.send(GET)
+    request = await slow.asked
+    request.end(b"the first")
+    request.end(b"the second")
+    request.processingFailed(failure_of(RuntimeError("the third")))
+    assert (await wire.answer()).body == b"the first"
+    wire.send(b"NONSENSE\r\n\r\n")
+    assert (await wire.answer()).code == 400
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_head_request_has_the_length_and_no_body(serve, dial):
     slow = Slow()
     wire = await dial(await serve(slow))
     wire.send(b"HEAD /x HTTP/1.1\r\nHost: x\r\n\r\n")
     request = await slow.asked
     request.end(b"0123456789")
-    request.end(b"only one answer is sent")
     wire.send(b"NONSENSE\r\n\r\n")
     received = await wire.closed()
     head, _, rest = received.partition(b"\r\n\r\n")
@@ -650,6 +675,25 @@ def test_a_request_that_trickles_in_is_given_up_though_it_never_pauses(clock, co
     assert not echo.requests
 
 
+def test_a_later_request_of_a_connection_has_no_more_time_than_the_first(clock, connect, echo):
+    channel, transport = connect()
+    channel.dataReceived(GET + HEAD)
+    for _ in range(int(ARRIVAL_LIMIT) // 10 + 2):
+        clock.advance(10)
+        channel.dataReceived(b"x")
+    assert transport.disconnecting
+    assert len(echo.requests) == 1
+
+
+def test_a_refused_client_is_listened_to_for_so_many_bytes_and_no_more(clock, connect):
+    channel, transport = connect()
+    channel.dataReceived(HEAD + b"Content-Length: 10000000000\r\n\r\n")
+    channel.dataReceived(b"x" * LINGER_BYTES)
+    assert not transport.gone
+    channel.dataReceived(b"x")
+    assert transport.gone
+
+
 def test_a_request_that_stops_half_way_is_told_that_it_came_too_late(clock, connect):
     channel, transport = connect()
     channel.dataReceived(HEAD + b"Content-Length: 900\r\n\r\nbut")
@@ -661,9 +705,9 @@ def test_an_answer_may_take_as_long_as_it_takes(clock, connect):
     slow = Slow()
     channel, transport = connect(slow)
     channel.dataReceived(GET)
-    clock.advance(24 * 3600)
-    channel.dataReceived(b"GET")  # sent ahead while the answer is awaited
-    clock.advance(24 * 3600)
+    for part in (b"GET", b" /x", b" HTTP/1.1"):  # sent ahead while the answer is awaited
+        clock.advance(24 * 3600)
+        channel.dataReceived(part)
     assert not transport.disconnecting
     slow.request.end(b"done")
     assert transport.value().endswith(b"done")

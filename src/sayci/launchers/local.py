@@ -19,7 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,8 @@ class LocalLauncher:
                 self._spawn(job, directory, lock)
         except OSError as error:
             raise LauncherError("the step could not be started", job.key, error.strerror or str(error)) from error
-        except UnicodeEncodeError as error:
-            raise LauncherError("the step has a text that no program can be given", job.key) from error
+        except UnicodeEncodeError:  # which has that text, and it may be a secret
+            raise LauncherError("the step has a text that no program can be given", job.key) from None
         return job.key
 
     async def result(self, handle: str) -> Ended:
@@ -120,25 +120,12 @@ class LocalLauncher:
         return RunDirectory(self._root / key, key) if _KEY.fullmatch(key) else None
 
     def _spawn(self, job: Job, directory: RunDirectory, lock: int) -> None:
-        with ExitStack() as ours:
-
-            def open_for_shim(fd: int) -> int:
-                ours.callback(os.close, fd)
-                return fd
-
-            orders = open_for_shim(_memfd(_orders_of(job, directory.new_cookie()).encode()))
-            null = open_for_shim(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            errors = open_for_shim(directory.open_errors())
+        arguments = [self._python, "-I", "-S", os.fspath(self._program), os.fspath(directory.path)]
+        with _handed_over(job, directory) as fds:
             child = self._children[job.key] = _Child(self._children, job.key)  # before it can end
             try:
                 # No path=, uid= or gid=: for those Twisted forks, and a large server stands still for 40 ms meanwhile.
-                self._reactor.spawnProcess(
-                    child,
-                    self._python,
-                    [self._python, "-I", "-S", os.fspath(self._program), os.fspath(directory.path)],
-                    env={},
-                    childFDs={0: null, 1: errors, 2: errors, shim.ORDERS_FD: orders, shim.LOCK_FD: lock},
-                )
+                self._reactor.spawnProcess(child, self._python, arguments, env={}, childFDs={**fds, shim.LOCK_FD: lock})
             except OSError:
                 child.forget()
                 raise
@@ -239,7 +226,7 @@ class RunDirectory:
             return Ended(None, _LOST, "nothing is known of it")
         known = self._shim()
         if known is not None:
-            if known["boot"] != shim.boot_id():
+            if known.get("boot") != shim.boot_id():
                 return Ended(None, _LOST, "the machine was restarted")
             return Ended(None, _LOST, self._last_error() or "its shim was killed")
         cancelled = self._read(shim.CANCEL) is not None
@@ -262,7 +249,7 @@ class RunDirectory:
     def open_shim(self) -> int | None:
         """A pidfd of the living shim; None when there is none, or it has not said who it is yet."""
         known = self._shim()
-        if known is None or known["boot"] != shim.boot_id():
+        if known is None or known.get("boot") != shim.boot_id():
             return None
         pid = int(known["pid"])
         try:
@@ -299,7 +286,12 @@ class RunDirectory:
     def _shim(self) -> dict[str, bytes] | None:
         """Which process the shim is, or was; None when that is not written: then it has not started the command."""
         known = self._read(shim.PID)
-        return None if known is None else dict(shim.unpack(known))
+        if known is None:
+            return None
+        try:
+            return dict(shim.unpack(known))
+        except ValueError:
+            return {}  # a damaged disk: that it has started the command cannot be ruled out
 
     def new_cookie(self) -> str:
         """A mark for the processes of the step, kept in the lock's file."""
@@ -309,7 +301,7 @@ class RunDirectory:
 
     def cookie(self) -> str:
         """The mark that was made at the start; "" when there is none."""
-        return (self._read(shim.LOCK) or b"").decode()
+        return (self._read(shim.LOCK) or b"").decode("utf-8", "replace")
 
     def open_errors(self) -> int:
         """The file that takes what a breaking shim has to say."""
@@ -354,6 +346,21 @@ def _orders_of(job: Job, cookie: str) -> shim.Orders:
         output_limit=job.output_limit,
         grace=job.grace,
     )
+
+
+@contextmanager
+def _handed_over(job: Job, directory: RunDirectory) -> Iterator[dict[int, int]]:
+    """The file descriptors for a shim, by their numbers there; ours are closed at the end."""
+    ours = []
+    try:
+        ours.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        ours.append(directory.open_errors())
+        ours.append(_memfd(_orders_of(job, directory.new_cookie()).encode()))
+        null, errors, orders = ours
+        yield {0: null, 1: errors, 2: errors, shim.ORDERS_FD: orders}
+    finally:
+        for fd in ours:
+            os.close(fd)
 
 
 def _memfd(contents: bytes) -> int:

@@ -1,9 +1,8 @@
 """Removes a directory, whatever somebody has made of it.
 
 What a build leaves may be deeper than a path can be long, unreadable, and full of symbolic links.  So nothing is done by
-path: every directory is opened by its name in an open one, links are never followed, and the directories in it are moved
-up beside it before it is removed.  The depth never matters, and a handful of descriptors is enough.  These functions
-block; they are for threads.
+path: every directory is opened by its name in an open one, and links are never followed.  What is very deep is moved up
+before it is removed, so that depth takes neither descriptors nor stack.  These functions block; they are for threads.
 """
 
 from __future__ import annotations
@@ -12,13 +11,15 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: How the directories are called in which something waits for its end; a server that was killed leaves them.
 PREFIX = ".removing-"
 #: How often a directory is emptied that is not empty afterwards.
 TRIES = 3
+#: Directories in directories beyond this number are moved up first; each takes two descriptors.
+DEEP = 32
 
 
 def remove(path: Path) -> list[str]:
@@ -67,67 +68,55 @@ class _Grave:
         self._descriptor = descriptor
         self._waiting = os.listdir(descriptor)
         self._number = max((int(name) for name in self._waiting if name.isdecimal()), default=0)
+        self._problems: list[str] = []
 
     def empty(self) -> list[str]:
         """Remove all; returns what could not be removed."""
-        problems: list[str] = []
         while self._waiting:
-            problems += self._remove(self._waiting.pop())
-        return problems
+            name = self._waiting.pop()
+            try:
+                is_directory = stat.S_ISDIR(os.lstat(name, dir_fd=self._descriptor).st_mode)
+                self._remove(name, self._descriptor, 0, is_directory=is_directory)
+            except OSError as error:
+                self._problems.append(_said(name, error))
+        return self._problems
 
-    def _remove(self, name: str) -> list[str]:
-        problems: list[str] = []
+    def _remove(self, name: str, directory: int, depth: int, *, is_directory: bool) -> None:
         try:
-            if not stat.S_ISDIR(os.lstat(name, dir_fd=self._descriptor).st_mode):
-                os.unlink(name, dir_fd=self._descriptor)
-                return []
-            for _ in range(TRIES):
-                problems = self._strip(name)
-                if not problems and _rmdir(name, self._descriptor):
-                    return []
+            if not is_directory:
+                os.unlink(name, dir_fd=directory)
+            elif depth < DEEP:
+                self._remove_directory(name, directory, depth)
+            else:
+                self._move_up(name, directory)
         except OSError as error:
-            return [_said(name, error)]
-        return problems or ["something new appears in it all the time"]
+            self._problems.append(_said(name, error))
 
-    def _strip(self, name: str) -> list[str]:
-        """Remove the files in a directory, and move the directories in it up here."""
-        problems: list[str] = []
-        _open_up(name, self._descriptor)
-        with _opened(name, self._descriptor) as directory, os.scandir(directory) as entries:
-            for entry in entries:
-                try:
-                    if entry.is_dir(follow_symlinks=False):
-                        self._move_up(entry.name, directory)
-                    else:
-                        os.unlink(entry.name, dir_fd=directory)
-                except OSError as error:
-                    problems.append(_said(entry.name, error))
-        return problems
+    def _remove_directory(self, name: str, directory: int, depth: int) -> None:
+        for _ in range(TRIES):
+            before = len(self._problems)
+            with _opened(name, directory) as inner, os.scandir(inner) as entries:
+                for entry in entries:
+                    self._remove(entry.name, inner, depth + 1, is_directory=entry.is_dir(follow_symlinks=False))
+            if len(self._problems) > before:
+                return  # what is in it stays, and so does it
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=directory)
+                return
+        self._problems.append(f"{os.fsencode(name)!r}: something new appears in it all the time")
 
     def _move_up(self, name: str, directory: int) -> None:
-        if _rmdir(name, directory):
-            return
         _open_up(name, directory)  # moving a directory changes it: its ".."
         self._number += 1
         os.rename(name, str(self._number), src_dir_fd=directory, dst_dir_fd=self._descriptor)
         self._waiting.append(str(self._number))
 
 
-def _rmdir(name: str, directory: int) -> bool:
-    """Remove it if it is empty."""
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except OSError:
-        return False
-    return True
-
-
 def _open_up(name: str, directory: int) -> None:
     """Let ourselves into a directory that its owner has closed to himself."""
     descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             # chmod(2) by name would follow a link that somebody has put there in the meantime; this cannot.
             os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IRWXU)  # noqa: PTH101 - a descriptor, not a path
     finally:
@@ -136,9 +125,19 @@ def _open_up(name: str, directory: int) -> None:
 
 @contextmanager
 def _opened(name: str | Path, directory: int | None = None) -> Iterator[int]:
+    """A descriptor of a directory in which we may do as we like, if it is ours."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=directory)
     try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except PermissionError:
+        if directory is None:
+            raise
+        _open_up(str(name), directory)
+        descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.fchmod(descriptor, stat.S_IRWXU)
         yield descriptor
     finally:
         os.close(descriptor)

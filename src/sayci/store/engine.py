@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from sayci.errors import CannotStart, Unavailable
 
@@ -23,6 +24,8 @@ _POSTGRESQL = "postgresql+psycopg"
 # Values do not get into errors' texts: they may be secrets.
 _SHARED: dict[str, Any] = {"max_overflow": 0, "hide_parameters": True}
 
+# "55P03" is PostgreSQL's lock_not_available; the other number is any, as long as it is always the same.
+_LOCK_NOT_AVAILABLE, _SERVERS_LOCK = "55P03", 0x7361796369
 _BUSY, _LOCKED = 5, 6  # SQLITE_BUSY, SQLITE_LOCKED (https://sqlite.org/rescode.html)
 
 
@@ -113,7 +116,25 @@ def _postgresql(url: URL, readers: int, busy_timeout: float) -> Engines:
         )
     except ImportError:
         raise CannotStart("PostgreSQL takes the package psycopg: pip install 'sayci[postgresql]'") from None
+    _lock_out_others(writer)
     return Engines(writer, reader)
+
+
+def _lock_out_others(writer: Engine) -> None:
+    """One server for a database: two would start every build twice.  SQLite's file is in a data directory that is locked."""
+
+    @sa.event.listens_for(writer, "connect")
+    def connected(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(f"SELECT pg_advisory_lock({_SERVERS_LOCK})")  # for as long as the connection lasts
+            connection.commit()
+        except writer.dialect.loaded_dbapi.OperationalError as error:
+            if getattr(error, "sqlstate", "") != _LOCK_NOT_AVAILABLE:
+                raise
+            raise Unavailable("another sayci uses the database") from None
+        finally:
+            cursor.close()
 
 
 def make_file(url: URL) -> Path | None:
@@ -146,9 +167,12 @@ def explained(error: Exception) -> Exception:
 
 
 def is_for_all(error: Exception) -> bool:
-    """Whether an error is no one transaction's: another one would meet it too, perhaps after a long wait."""
+    """Whether an error is no one transaction's: another one would meet it too, perhaps after a long wait.
+
+    Unavailable is what the attempt to connect raises.
+    """
     if not isinstance(error, exc.DBAPIError):
-        return isinstance(error, exc.TimeoutError)
+        return isinstance(error, exc.TimeoutError | Unavailable)
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (_BUSY, _LOCKED)
     return error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection
 
-from sayci.errors import CannotStart
+from sayci.errors import CannotStart, Unavailable
 from sayci.store import engine
 from sayci.store.tables import metadata
 
@@ -47,7 +47,7 @@ def migrate(
             if path is not None and stored is not None:
                 _copy_aside(path, path.with_name(f"{path.name}.before-{newest}"))
             _upgrade(connection, stored, newest, scripts)
-    except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (exc.SQLAlchemyError, sqlite3.Error, OSError, Unavailable) as error:
         raise engine.cannot_open(url, error) from error
     finally:
         engines.close()

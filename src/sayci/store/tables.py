@@ -131,7 +131,7 @@ builds = sa.Table(
     sa.Column("deploys", sa.Boolean, nullable=False),
     sa.UniqueConstraint("project_id", "number"),
     sa.Index(None, "project_id", "ref", "number"),
-    sa.Index(None, "project_id", "commit"),
+    sa.Index(None, "project_id", "commit", "number"),
     sqlite_autoincrement=True,
 )
 

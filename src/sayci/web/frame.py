@@ -8,12 +8,12 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from klein import Klein
-from klein._app import KleinErrorFunction
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
+from werkzeug.exceptions import MethodNotAllowed
 
 from sayci.account import Access, Actor
 from sayci.build import Build
@@ -22,6 +22,8 @@ from sayci.project import check_name
 from sayci.web.answer import answer, set_header
 from sayci.web.forms import read_form
 from sayci.web.look import Look
+from sayci.web.outlet import cut_off
+from sayci.web.problems import log_mistake
 from sayci.web.reading import query_of
 from sayci.web.session import Sessions, local_path
 from sayci.web.shield import shielded
@@ -51,7 +53,7 @@ class Visit:
     form: Mapping[str, str] = field(default_factory=dict)
 
     def query(self, name: str) -> str:
-        """A parameter of the address; "" where there is none.  Raises Malformed."""
+        """A parameter of the address; "" where there is none.  Raises Invalid."""
         return query_of(self.request).get(name, "")
 
 
@@ -101,7 +103,7 @@ class Frame:
         self._app = Klein()
         self._app.url_map.merge_slashes = False  # werkzeug would redirect to wherever the Host header says
         self._app.url_map.strict_slashes = False
-        self._app.handle_errors(Exception)(cast("KleinErrorFunction", self._failed))
+        self._app.handle_errors(Exception)(cast("Any", self._failed))
 
     def resource(self) -> IResource:
         """All pages as a resource that is given whole paths."""
@@ -179,6 +181,9 @@ class Frame:
     # -- what goes wrong
 
     async def _failed(self, request: Request, failure: Failure) -> bytes | None:
+        if request.startedWriting:
+            log_mistake(failure)
+            await cut_off(request)
         trouble = trouble_of(failure)
         try:
             actor = await self._sessions.actor_of(request)
@@ -186,6 +191,8 @@ class Frame:
             actor = None
         if trouble.retry_after is not None:
             set_header(request, "Retry-After", str(trouble.retry_after))
+        if isinstance(failure.value, MethodNotAllowed):
+            set_header(request, "Allow", ", ".join(sorted(failure.value.valid_methods or ())))
         values = {"trouble": trouble, "back": _way_back(request, trouble, failure)}
         return self._page(request, Page("error.html", values, trouble.code), actor)
 

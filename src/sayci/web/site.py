@@ -167,10 +167,10 @@ class Request(server.Request):
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer what nobody caught: its traceback goes to the log, to the client an id by which it is found there."""
         body = problem_of(self, reason.value or RuntimeError("a failure without an exception"))
-        if self.startedWriting and not self.gone:
-            self.channel.transport.abortConnection()  # half an answer must not look like a whole one
-        else:
+        if not self.startedWriting:
             self.end(body)
+        elif not self.gone and not self.finished:
+            self.channel.transport.abortConnection()  # half an answer must not look like a whole one
         return reason
 
 
@@ -292,7 +292,6 @@ class Channel(http.HTTPChannel):
         request.forget_body()
         self.site.log(request)
         self.refused = True
-        self.setTimeout(None)
         self.transport.unregisterProducer()
         if self.isSecure():
             self.transport.loseConnection()  # says so in TLS, and goes on reading until the client has said it too

@@ -136,7 +136,7 @@ def _builds() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_builds_project_id_ref_number", "builds", ["project_id", "ref", "number"])
-    op.create_index("ix_builds_project_id_commit", "builds", ["project_id", "commit"])
+    op.create_index("ix_builds_project_id_commit_number", "builds", ["project_id", "commit", "number"])
     _few("ix_builds_open", "builds", ["project_id", "ref"], "state <> 'finished'")
     _few("ix_builds_deploys", "builds", ["project_id", "number"], "deploys")
     op.create_table(

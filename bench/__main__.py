@@ -1,0 +1,236 @@
+"""Print the figures.  Machines are shared and noisy: look at medians, ratios within one run, and counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests import payloads
+from tests.gitserver import Repository
+from tests.server import Server
+
+MIB = 1024 * 1024
+PRINTED = 100 * MIB
+
+
+def say(name: str, value: str) -> None:
+    """One line of the result."""
+    print(f"{name:<62} {value}", flush=True)  # noqa: T201 - the result of the program
+
+
+def memory(pid: int, field: str = "VmRSS") -> float:
+    """MiB that a process has now (VmRSS) or has had at most (VmHWM)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise LookupError(field)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+class Bench:
+    """A server with one project, and the means to push to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.repository = Repository(directory / "bench.git")
+        self.commit({"Makefile": ".PHONY: test\ntest:\n\t@echo tested\n"})
+        self.server = Server(directory / "data", "--allow-url", "file")
+        self.secret = ""
+        self.pushed = 0
+
+    def commit(self, files: dict[str, str]) -> str:
+        """A new commit on main."""
+        return self.repository.commit({**files, "count": str(time.time_ns())})
+
+    def register(self) -> None:
+        """Register the project, and wait until its mirror is there."""
+        answer = self.server.post("/api/v1/projects", {"name": "bench", "url": self.repository.url})
+        self.secret = answer.json["webhook_secret"]
+        self.server.wait_for(lambda: self.server.get("/api/v1/projects/bench").json["mirror"] == "ready")
+
+    def newest(self) -> dict[str, Any]:
+        """The newest build."""
+        items = self.server.get("/api/v1/projects/bench/builds?limit=1").json["items"]
+        return items[0] if items else {"number": 0, "state": "finished"}
+
+    def idle(self) -> None:
+        """Wait until no build waits or runs."""
+        self.server.wait_for(lambda: self.newest()["state"] == "finished", 600)
+
+    def build(self, commit: str) -> tuple[float, float, dict[str, Any]]:
+        """Push and wait: seconds from the POST to the first byte of the log of the test, and to the end of the build."""
+        number = int(self.newest()["number"]) + 1
+        logs = self.server.data / "builds"
+        known = set(logs.iterdir())
+        body = payloads.body_of(payloads.push(after=commit))
+        headers = payloads.headers_of(body, secret=self.secret)
+        started = time.perf_counter()
+        answer = self.server.request("POST", "/hooks/bench", body, headers, token=False)
+        if answer.code != 202:
+            raise RuntimeError("not accepted", answer.code, answer.body)
+        first = self._first_byte(logs, known) - started
+        while self.server.build("bench", number)["state"] != "finished":
+            time.sleep(0.005)
+        return first, time.perf_counter() - started, self.server.build("bench", number)
+
+    @staticmethod
+    def _first_byte(logs: Path, known: set[Path]) -> float:
+        while True:
+            for directory in set(logs.iterdir()) - known:
+                log = directory / "1-test" / "log"
+                if log.exists() and log.stat().st_size:
+                    return time.perf_counter()
+            time.sleep(0.001)
+
+    def by_hand(self, commit: str) -> float:
+        """Seconds of the same by hand: fetch into a mirror, check out, ``make test``."""
+        mirror, tree = self.directory / "by-hand.git", self.directory / "by-hand"
+        if not mirror.exists():
+            run("git", "init", "-q", "--bare", str(mirror))
+            run("git", f"--git-dir={mirror}", "fetch", "-q", self.repository.url, "main")
+        tree.mkdir()
+
+        def work() -> None:
+            run("git", f"--git-dir={mirror}", "fetch", "-q", self.repository.url, commit)
+            run("git", f"--git-dir={mirror}", f"--work-tree={tree}", "checkout", "-q", "-f", commit)
+            run("make", "-C", str(tree), "test")
+
+        seconds = timed(work)
+        subprocess.run(("rm", "-rf", str(tree)), check=True)
+        return seconds
+
+
+def run(*command: str) -> None:
+    """Run a command; its output is not kept."""
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+# -- the figures
+
+
+def start(bench: Bench) -> None:
+    """Time to the first answer, and memory at rest."""
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        bench.server.start()
+        bench.server.get("/healthz", token=False)
+        seconds.append(time.perf_counter() - began)
+        if not bench.server.token:
+            bench.server.sign_in()
+        idle = memory(bench.server.pid)
+        if len(seconds) < 3:
+            bench.server.stop()
+    say("start to first answer, empty data directory", f"{seconds[0]:.2f} s")
+    say("start to first answer, later", f"{statistics.median(seconds[1:]):.2f} s")
+    say("memory at rest", f"{idle:.0f} MiB")
+
+
+def deliveries(bench: Bench) -> None:
+    """Accepted deliveries per second."""
+    host, port = bench.server.base.removeprefix("http://").split(":")
+    host = "127.0.0.1"
+    commit = bench.repository.head()
+    for concurrency, count in ((1, 300), (16, 3000), (64, 6000)):
+        command = (sys.executable, "-m", "bench.load", host, port, "bench", commit, str(concurrency), str(count))
+        results = []
+        for _ in range(3):
+            output = subprocess.run(command, input=bench.secret.encode(), check=True, stdout=subprocess.PIPE).stdout
+            results.append(json.loads(output))
+            bench.idle()
+        accepted = sum(result["codes"].get("202", 0) for result in results)
+        rate = statistics.median(result["per_second"] for result in results)
+        p99 = statistics.median(result["p99_ms"] for result in results)
+        median = statistics.median(result["median_ms"] for result in results)
+        say(
+            f"signed pushes of 10 KB accepted, {concurrency} at a time",
+            f"{rate:.0f}/s, median {median:.1f} ms, p99 {p99:.1f} ms ({accepted} of {3 * count} accepted)",
+        )
+    say("memory after that", f"{memory(bench.server.pid):.0f} MiB")
+
+
+def latency(bench: Bench) -> None:
+    """From the POST to the first byte of the log, and to the end of a trivial build."""
+    times = [bench.build(bench.commit({}))[:2] for _ in range(15)]
+    first, done = (statistics.median(column) for column in zip(*times, strict=True))
+    say("POST to the first byte of the test's log, trivial project", f"{first:.3f} s (median of {len(times)})")
+    say("POST to the end of the build, trivial project", f"{done:.3f} s (median of {len(times)})")
+
+
+def overhead(bench: Bench) -> None:
+    """What a build costs over the same work by hand."""
+    for length, rounds in ((1, 5), (5, 3)):
+        makefile = f".PHONY: test\ntest:\n\t@sleep {length}; echo tested\n"
+        pairs = []
+        for _ in range(rounds):
+            commit = bench.commit({"Makefile": makefile})
+            pairs.append((bench.build(commit)[1], bench.by_hand(commit)))
+        ours, hands = (statistics.median(column) for column in zip(*pairs, strict=True))
+        more = statistics.median(mine - hand for mine, hand in pairs)
+        say(
+            f"a test of {length} s: build against git and make by hand",
+            f"{ours:.2f} s, {hands:.2f} s: {more:+.2f} s, ratio {ours / hands:.3f} (median of {rounds} pairs)",
+        )
+
+
+def output(bench: Bench) -> None:
+    """How fast a step may print, and what that does to the server."""
+    source = bench.directory / "printed"
+    line = b"a line of a log, as long as such lines are, more or less, with a number and some more words: 0123456789\n"
+    source.write_bytes((line * (PRINTED // len(line) + 1))[:PRINTED])
+    commit = bench.commit({"Makefile": f".PHONY: test\ntest:\n\t@cat {source}\n"})
+    pid = bench.server.pid
+    before = memory(pid)
+    speeds = []
+    for _ in range(3):
+        _, _, build = bench.build(commit)
+        step = next(step for step in build["steps"] if step["name"] == "test")
+        if step["log_size"] != PRINTED:
+            raise RuntimeError("the log is not whole", step)
+        speeds.append(PRINTED / 1e6 / step["duration"])
+    say("a step that prints 100 MiB", f"{statistics.median(speeds):.0f} MB/s (median of 3)")
+    peak = memory(pid, "VmHWM")
+    say("memory of the server before it, and at most since its start", f"{before:.0f} MiB, {peak:.0f} MiB")
+
+
+@contextmanager
+def a_bench() -> Iterator[Bench]:
+    """A bench in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="sayci-bench-") as directory:
+        bench = Bench(Path(directory))
+        try:
+            yield bench
+        finally:
+            bench.server.stop()
+
+
+def main() -> None:
+    """Everything, or what the command line names."""
+    say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
+    wanted = sys.argv[1:]
+    with a_bench() as bench:
+        start(bench)
+        bench.register()
+        for part in (latency, overhead, output, deliveries):
+            if not wanted or part.__name__ in wanted:
+                part(bench)
+
+
+if __name__ == "__main__":
+    main()
