@@ -237,6 +237,9 @@ class _Listener(ThreadingHTTPServer):
             except OSError:
                 return
         super().finish_request(request, client_address)
+        if self.tls is not None:
+            with suppress(OSError), request:
+                request.unwrap()  # an answer without a length ends with TLS, or it is taken for a broken one
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone away is what several tests are about."""

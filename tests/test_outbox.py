@@ -14,11 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.web.client import Agent, HTTPConnectionPool
 
 from sayci.build import Cause, NewBuild
 from sayci.bus import Bus
 from sayci.errors import Unavailable, UnknownProject
-from sayci.event import StatusesDue
+from sayci.event import BuildChanged, ProjectChanged, StatusesDue
 from sayci.outbox import (
     LONGEST_OBEDIENCE,
     STORE_PAUSE,
@@ -29,8 +30,9 @@ from sayci.outbox import (
 )
 from sayci.project import Settings
 from sayci.report import CommitStatus, DueStatus, StatusState
-from sayci.reporters.commit_status import GitHubStatuses, agent_for
+from sayci.reporters.commit_status import GitHubStatuses
 from sayci.step import Result, plan
+from tests.factories import a_build, a_project
 from tests.forge_server import ForgeServer
 
 EPOCH = 1_800_000_000.0
@@ -263,6 +265,13 @@ def test_what_becomes_due_is_told_when_the_bus_says_so(scene):
     scene.put(2, status(2))
     scene.reporter.answer()
     assert scene.store.transcript == [("told", 1, 1), ("told", 2, 1)]
+
+
+@pytest.mark.parametrize("event", (StatusesDue(), BuildChanged(a_build()), ProjectChanged(a_project())))
+def test_it_wakes_when_something_may_have_become_due(scene, event):
+    scene.store.put(1, status())
+    scene.bus.publish(event)
+    assert len(scene.reporter.posts) == 1
 
 
 def test_several_are_posted_at_once_but_not_more_than_fit(scene):
@@ -498,10 +507,10 @@ class Told:
     def __init__(self, store, bus, ledger, forge, project):
         self.store, self.bus, self.ledger, self.forge, self.project = store, bus, ledger, forge, project
         self.later = 0.0
-        self.agent = agent_for(reactor)
+        self.pool = HTTPConnectionPool(reactor)
         self.outbox = Outbox(
             store,
-            GitHubStatuses(self.agent, reactor),
+            GitHubStatuses(Agent(reactor, pool=self.pool), reactor),
             bus,
             reactor,
             wall=lambda: reactor.seconds() + self.later,
@@ -545,7 +554,7 @@ async def told(store, bus, ledger, forge):
     told.outbox.start()
     yield told
     await told.outbox.stop()
-    told.agent._pool.closeCachedConnections()
+    told.pool.closeCachedConnections()
 
 
 @pytest_twisted.ensureDeferred

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from sayci.background import Background
 from sayci.bus import Bus
 from sayci.errors import Missing, SayciError
-from sayci.event import BuildChanged, Event, StatusesDue
+from sayci.event import BuildChanged, Event, ProjectChanged, StatusesDue
 from sayci.interfaces import Reporter, Store
 from sayci.report import CommitStatus, DueStatus
 
@@ -151,7 +151,8 @@ class Outbox:
         return self._unsubscribe is not None
 
     def _heard(self, event: Event) -> None:
-        if isinstance(event, StatusesDue | BuildChanged):
+        # A project that has just been given an access token has statuses to tell that nobody could tell before.
+        if isinstance(event, StatusesDue | BuildChanged | ProjectChanged):
             self._wake()
 
     # -- looking for what is due

@@ -92,7 +92,8 @@ def test_a_build_that_starts_anew_is_followed_anew(signed_in, moving, values):
     done = signed_in("log", "demo", "12", "-f")
     assert done.exit_code == 0
     assert "demo #12 was interrupted and starts anew; what was printed before is void." in done.stderr
-    assert done.stdout.encode().endswith(moving.logs[12, "checkout"] + moving.logs[12, "test"])
+    checkout, test = moving.logs[12, "checkout"], moving.logs[12, "test"]
+    assert done.stdout.encode() == checkout + checkout + test
 
 
 def test_a_server_that_goes_away_for_good_is_said_at_last(signed_in, moving, values, monkeypatch):

@@ -466,10 +466,11 @@ async def test_a_command_dies_with_its_shim_even_if_nothing_marks_it(place):
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_other_signal_ends_a_shim(place):
+async def test_no_other_signal_ends_a_shim_and_it_leads_a_session(place):
     server = place.server()
     handle = await server.start(place.script("echo ready; while [ ! -e go ]; do sleep 0.02; done; exit 6"))
     await place.told(b"ready")
+    assert os.getsid(place.shim()) == place.shim()
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGCHLD):
         os.kill(place.shim(), number)
     (place.workspace / "go").touch()

@@ -9,10 +9,11 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
+from twisted.web.client import Agent, HTTPConnectionPool
 
 from sayci.outbox import NotTold
 from sayci.report import CommitStatus, DueStatus, StatusState
-from sayci.reporters.commit_status import GitHubStatuses, agent_for
+from sayci.reporters.commit_status import GitHubStatuses
 from tests.forge_server import ForgeServer
 
 COMMIT = "9b1e04d2" * 5
@@ -42,9 +43,9 @@ def forge():
 
 @pytest.fixture
 def agent():
-    agent = agent_for(reactor)
-    yield agent
-    agent._pool.closeCachedConnections()
+    pool = HTTPConnectionPool(reactor)
+    yield Agent(reactor, pool=pool)
+    pool.closeCachedConnections()
 
 
 @pytest.fixture(params=(GitHubStatuses,))

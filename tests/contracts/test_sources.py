@@ -506,7 +506,7 @@ async def test_a_server_that_hands_out_only_what_its_refs_point_to(server, root,
     second = repository.commit({"a": "2"})
     away = repository.commit({"a": "3"}, branch="other", parent=first)
     repository.delete("refs/heads/other")
-    for build_id, (commit, content) in enumerate(((second, "2"), (first, "1"))):
+    for build_id, (commit, content) in enumerate(((first, "1"), (second, "2"))):
         workspace = await sources.checkout(1, Remote(server.url("shop.git")), commit, build_id, log.append)
         assert (workspace / "tree" / "a").read_text() == content
     with pytest.raises(CommitNotFound):

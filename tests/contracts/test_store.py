@@ -807,6 +807,7 @@ async def test_a_told_status_is_due_again_when_it_changes_and_not_before(store, 
     await store.advance(build.id, lambda old: old.claimed(NOW))
     (running,) = await store.due_statuses(NOW)
     assert (running.id, running.version, running.status.description) == (due.id, 2, "#1 test is running")
+    assert not (await store.told_statuses(project.id, COMMIT))[0].told
     await store.status_told(running.id, running.version)
     await store.advance(build.id, lambda old: old.with_step(old.step(CHECKOUT).started(NOW, "handle")))
     assert await store.due_statuses(NOW) == []

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,33 +156,53 @@ async def test_a_run_directory_that_cannot_be_read_now_says_nothing(root):
     assert (await waiting).why == "never_started"
 
 
+#: A shim that breaks when there is a file `fail`, once its command runs.
+BREAKING = """
+import os, sys, time
+sys.path.insert(0, {folder!r})
+import shim
+
+def run(watch):
+    while not os.path.exists(sys.argv[1] + "/fail"):
+        time.sleep(0.01)
+    raise RuntimeError("it broke")
+
+shim.Watch.run = run
+shim.main()
+"""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what nothing tells us of: the doings of other processes."""
+    for _ in range(3000):
+        if condition():
+            return
+        await deferLater(reactor, 0.01)
+    raise AssertionError("it has not happened")
+
+
+def shim_of(directory: Path) -> int:
+    return int(dict(shim.unpack((directory / "pid").read_bytes()))["pid"])
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_shim_that_fails_itself_leaves_a_record_and_no_process(root, tmp_path):
     breaking = tmp_path / "breaking.py"
-    breaking.write_text(
-        "import os, sys, time\n"
-        f"sys.path.insert(0, {os.path.dirname(shim.__file__)!r})\n"  # noqa: PTH120 - goes into source text
-        "import shim\n"
-        "def fail(watch):\n"
-        "    while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)\n"
-        "    raise RuntimeError('it broke')\n"
-        "shim.Watch.run = fail\n"
-        "shim.main()\n"
-    )
+    breaking.write_text(BREAKING.format(folder=str(Path(shim.__file__).parent)))
     launcher = LocalLauncher(reactor, root)
     launcher._program = breaking
-    handle = await launcher.start(
-        Job(
-            KEY,
-            ("sh", "-c", f"sleep 1000 & sleep 1000 & touch {root}/{KEY}/go; wait"),
-            {"PATH": "/usr/bin:/bin"},
-            tmp_path,
-        )
-    )
+    script = "trap '' TERM; sleep 1000 & sleep 1000 & wait"
+    handle = await launcher.start(Job(KEY, ("sh", "-c", script), {"PATH": "/usr/bin:/bin"}, tmp_path))
+    directory = root / KEY
+    await until((directory / "pid").exists)
+    await until(lambda: len(shim.descendants([shim_of(directory)])) == 3)
+    below = shim.descendants([shim_of(directory)])
+    (directory / "fail").touch()
+    await until((directory / "exit").exists)
+    assert [shim.stat_of(pid) for pid in below] == [None, None, None]
     ended = await launcher.result(handle)
     assert (ended.why, ended.detail) == ("lost", "the shim failed: RuntimeError: it broke")
-    assert "Traceback" in (root / KEY / "errors").read_text()
-    assert sweep((root / KEY / "lock").read_text())
+    assert "Traceback" in (directory / "errors").read_text()
 
 
 # ------------------------------------------------------------------------------------------------ the wrong process

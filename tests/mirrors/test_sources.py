@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import random
 import socket
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_twisted
@@ -138,7 +137,7 @@ async def test_a_home_full_of_traps_is_not_looked_at(repository, server, check_o
 
 
 @pytest_twisted.ensureDeferred
-async def test_hooks_and_a_monitor_in_a_mirror_do_not_run(repository, check_out, sources, trap, tmp_path):
+async def test_hooks_and_a_monitor_in_a_mirror_do_not_run(repository, server, check_out, sources, trap, tmp_path):
     await check_out(repository.commit({"a": "1"}))
     mirror = tmp_path / "mirrors" / "1.git"
     set_hooks(mirror / "hooks", trap)
@@ -146,6 +145,9 @@ async def test_hooks_and_a_monitor_in_a_mirror_do_not_run(repository, check_out,
         config.write(f"[core]\n\tfsmonitor = {trap}\n\thooksPath = {mirror}/hooks\n[credential]\n\thelper = !{trap}\n")
     await check_out(repository.commit({"a": "2"}), 2)
     await sources.discard(1, 2)
+    server.token = TOKEN
+    with pytest.raises(RepositoryRefused, match="access token"):
+        await check_out(repository.commit({"a": "3"}), 3)
 
 
 @pytest_twisted.ensureDeferred
@@ -322,19 +324,18 @@ async def test_something_that_is_no_git_server_is_told(sources):
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer():
-            for _ in range(2):  # git asks again in the old manner
-                connection, _address = listening.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Welcome\x1b[2J</html>")
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(
+                    b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>\nWelcome\x1b[2J\n</html>\n"
+                )
 
         serving = deferToThread(answer)
-        with pytest.raises((RepositoryRefused, RepositoryUnreachable)) as caught:
+        with pytest.raises(RepositoryRefused, match="no repository at this address") as caught:
             await sources.heads(Remote(f"http://127.0.0.1:{listening.getsockname()[1]}/shop.git"))
-        serving.cancel()
-        serving.addErrback(lambda _: None)
-        with socket.create_connection(listening.getsockname()):
-            assert str(caught.value).isprintable()
+        await serving
+    assert str(caught.value).isprintable()
 
 
 # -- credentials
@@ -400,7 +401,7 @@ def context_for(directory: Path, *, name: str = "127.0.0.1", days: int = 1) -> t
     """A server's TLS with a certificate that it has signed itself, and the file that it is in."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names: list[x509.GeneralName] = (
         [x509.IPAddress(ipaddress.ip_address(name))] if name[0].isdigit() else [x509.DNSName(name)]
     )
@@ -410,8 +411,8 @@ def context_for(directory: Path, *, name: str = "127.0.0.1", days: int = 1) -> t
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=10))
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(now - dt.timedelta(days=10))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
@@ -432,7 +433,7 @@ def context_for(directory: Path, *, name: str = "127.0.0.1", days: int = 1) -> t
     ids=("self-signed", "another host's", "expired"),
 )
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_that_cannot_be_trusted_is_refused(root, sources_of, log, tmp_path, trusted, given: Any):
+async def test_a_certificate_that_cannot_be_trusted_is_refused(root, sources_of, log, tmp_path, trusted, given):
     _, commit = a_repository(root / "shop.git")
     context, pem = context_for(tmp_path, **given)
     sources = sources_of(passed_on={"GIT_SSL_CAINFO": str(pem)} if trusted else {})
@@ -492,15 +493,18 @@ async def test_a_name_that_does_not_resolve_is_unreachable(sources):
 
 
 @pytest_twisted.ensureDeferred
-async def test_where_the_server_was_started_does_not_matter(repository, check_out, trap, tmp_path, monkeypatch):
+async def test_where_the_server_was_started_does_not_matter(
+    repository, remote, sources, check_out, trap, tmp_path, monkeypatch
+):
     here = tmp_path / "a directory with größe\nand lines"
     here.mkdir()
     run("init", "--quiet", str(here))
     with (here / ".git" / "config").open("a") as config:
         config.write(configuration(trap) + '[url "http://127.0.0.1:1/"]\n\tinsteadOf = http://\n')
     monkeypatch.chdir(here)
-    tree = await check_out(repository.commit({"a": "1"}))
-    assert (tree / "a").read_text() == "1"
+    commit = repository.commit({"a": "1"})
+    assert await sources.heads(remote) == {"main": commit}
+    assert (await check_out(commit) / "a").read_text() == "1"
 
 
 @pytest_twisted.ensureDeferred

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import fail
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseNeverReceived
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from sayci.outbox import NotTold
 from sayci.report import CommitStatus, DueStatus, StatusState
-from sayci.reporters.commit_status import GitHubStatuses, agent_for, repository_of
+from sayci.reporters.commit_status import GitHubStatuses, repository_of
 from tests.forge_server import ForgeServer
 
 COMMIT = "51c0ffee" * 5
@@ -56,9 +56,9 @@ async def asked_of(status, token=TOKEN):
 
 @pytest.fixture
 def agent():
-    agent = agent_for(reactor)
-    yield agent
-    agent._pool.closeCachedConnections()
+    pool = HTTPConnectionPool(reactor)
+    yield Agent(reactor, pool=pool)
+    pool.closeCachedConnections()
 
 
 # -- where a repository's statuses go

@@ -175,6 +175,7 @@ class House:
     """The parts behind the pages, and short ways to fill them."""
 
     store: Any
+    bus: Any
     ledger: Any
     logs: Any
     sources: Any
@@ -322,6 +323,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     )  # as started, but nothing is claimed: builds stay where tests put them
     yield House(
         store=store,
+        bus=bus,
         ledger=ledger,
         logs=logs,
         sources=sources,

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from sayci.step import Result
-from sayci.web.events import HEARTBEAT, LOOK, Bell, Growth, frame
+from sayci.web.events import HEARTBEAT, LOOK, Bell, WatchedLogs, frame
 from sayci.web.outlet import PATIENCE
 from tests.factories import NOW
 from tests.web.api_fixtures import house, reactor
@@ -272,14 +272,14 @@ async def test_a_reader_that_goes_away_leaves_nothing_behind(house, bus):
     readers = [await house.watch(path) for path in (LOG, LOG, BUILD)]
     for reader in readers:
         await reader.until(lambda data: b"retry" in data)
-    await until(lambda: feeds.growth.watched == 1)
+    await until(lambda: len(feeds.watched) == 1)
     assert feeds.open == 3
     subscribed = len(bus._listeners[("build", 1)])
     assert subscribed == 3
     for reader in readers:
         reader.leave()
     await until(lambda: feeds.open == 0)
-    assert feeds.growth.watched == 0
+    assert len(feeds.watched) == 0
     assert ("build", 1) not in bus._listeners
 
 
@@ -289,7 +289,7 @@ async def test_two_hundred_watch_one_log_and_it_is_looked_at_once(house):
     readers = await gatherResults([Deferred.fromCoroutine(house.watch(LOG)) for _ in range(200)])
     for reader in readers:
         await reader.until(lambda data: b"retry" in data)
-    assert (house.api.feeds.open, house.api.feeds.growth.watched) == (200, 1)
+    assert (house.api.feeds.open, len(house.api.feeds.watched)) == (200, 1)
     text = ""
     for number in range(5):
         line = f"line {number}: " + "é" * 2000 + "\n"
@@ -357,13 +357,13 @@ def test_whoever_stops_waiting_for_a_bell_leaves_no_timer(clock):
 
 def test_a_log_is_looked_at_only_while_somebody_watches(clock, logs):
     build_key = "1/1-test"
-    growth = Growth(logs, clock)
+    watched = WatchedLogs(logs, clock)
     first, second = Bell(clock), Bell(clock)
-    with growth.watch(build_key, first), growth.watch(build_key, second):
+    with watched.watch(build_key, first), watched.watch(build_key, second):
         assert len(clock.getDelayedCalls()) == 1
         clock.advance(LOOK)
         logs.files[build_key] = b"x"
         clock.advance(LOOK)
         assert [Deferred.fromCoroutine(bell.wait(5)).result for bell in (first, second)] == [True, True]
     assert not clock.getDelayedCalls()
-    assert growth.watched == 0
+    assert len(watched) == 0

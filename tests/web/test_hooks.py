@@ -401,6 +401,7 @@ async def test_an_unknown_project_and_a_wrong_signature_get_the_same_answer_to_t
     unknown, wrong = answers
     assert unknown.code == wrong.code == 401
     assert unknown.body == wrong.body
+    assert "no such project, or the signature" in json.loads(wrong.body)["detail"]
     for answer in answers:
         answer.headers.pop("date")
     assert unknown.headers == wrong.headers
@@ -505,6 +506,10 @@ async def test_headers_that_come_twice_or_are_not_ascii_are_refused(served, dial
     wire.send(raw(BODY, b"/hooks/flour", None, header))
     assert (await wire.answer()).code == 400
     assert spy.put == []
+    if b"\r\n" not in header:
+        wire = await dial(served)
+        wire.send(raw(BODY, b"/hooks/flour", headers_of(BODY, secret="wrong"), header))
+        assert (await wire.answer()).code == 401
 
 
 @pytest_twisted.ensureDeferred
@@ -712,6 +717,12 @@ async def test_refusals_of_so_many_projects_are_remembered(clock):
         with pytest.raises((WrongSignature, TooOften)):
             await spy.hooks.take(f"p{number}", {}, b"", None)
     assert list(spy.hooks.refusals) == list(range(5, REFUSALS_LIMIT + 5))
+    for name in ("p5", "p0"):
+        clock.advance(SECONDS_PER_TRY)
+        with pytest.raises((WrongSignature, TooOften)):
+            await spy.hooks.take(name, {}, b"", None)
+    assert 5 in spy.hooks.refusals, "the ones that were refused the longest time ago are forgotten"
+    assert 6 not in spy.hooks.refusals
 
 
 # ------------------------------------------------------------------------------------------------ trouble of ours

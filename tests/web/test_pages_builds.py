@@ -318,6 +318,13 @@ async def test_a_verb_is_done_to_the_end_although_the_browser_has_gone(house, di
         return {"main": "2" * 40}
 
     house.sources.heads = heads
+    channels, build_protocol = [], house.served.site.buildProtocol
+
+    def keep(address):
+        channels.append(build_protocol(address))
+        return channels[-1]
+
+    house.served.site.buildProtocol = keep
     wire = await dial(house.served)
     body = "&".join(f"{name}={value}" for name, value in form.items()).encode()
     wire.send(
@@ -327,10 +334,13 @@ async def test_a_verb_is_done_to_the_end_although_the_browser_has_gone(house, di
     )
     await until(lambda: asked)
     wire.transport.abortConnection()
-    await wire.closed()
+    await until(lambda: channels[-1].transport.disconnected)  # Klein has cancelled the handler now
+    assert (await house.store.builds(1)).items == []
+    made: list[object] = []
+    unsubscribe = house.bus.subscribe(made.append)
     answering.callback(None)
-    while not (await house.store.builds(1)).items:
-        await until(lambda: True)
+    await until(lambda: made)
+    unsubscribe()
     assert (await house.store.build(1, 1)).commit == "2" * 40
 
 

@@ -17,7 +17,7 @@ from sayci.cli.trouble import Misused, Trouble
 def _own_name() -> str:
     """Who and where this client is, so that its token is known among the others."""
     import getpass  # noqa: PLC0415 - for this command alone
-    import socket  # noqa: PLC0415
+    import socket  # noqa: PLC0415 - the same
 
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"[:100]

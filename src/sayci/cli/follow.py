@@ -57,8 +57,14 @@ def sentence_of(build: Json) -> str:
     if build.get("state") == "queued":
         return f"{name_of(build)} waits. {visible(build.get('waiting') or reason)}".rstrip()
     verb = "being cancelled" if build.get("state") == "cancelling" else "running"
-    running = [visible(step.get("name")) for step in steps_of(build) if step.get("state") == "running"]
-    return f"{name_of(build)} is {verb}" + (f" ({running[0]})" if running else "")
+    running = _running_step(build)
+    return f"{name_of(build)} is {verb}" + (f" ({running})" if running else "")
+
+
+def _running_step(build: Json) -> str:
+    """The name of the step that runs; "" between two steps."""
+    running = (visible(step.get("name")) for step in steps_of(build) if step.get("state") == "running")
+    return next(running, "")
 
 
 # -- waiting for a build
@@ -77,7 +83,7 @@ def wait_for(api: Api, project: str, number: int, until: Callable[[Json], bool],
         for build in (event.data for event in events if event.name == "build"):
             if until(build) or is_finished(build):
                 return build
-            if verbose or build.get("state") == "queued":
+            if build.get("state") == "queued" or (verbose and _running_step(build)):
                 waited.update(sentence_of(build))
     raise AssertionError  # a feed that goes on until it is closed has no end
 

@@ -182,7 +182,7 @@ def _say_project(project: Json) -> None:
             ("Tests", f"make {project.get('test_target')}"),
             ("Deploys", f"make {project.get('deploy_target')}, of branch {deploys}" if deploys else "none"),
             ("Time limit", span(limit) if isinstance(limit, int | float) else ""),
-            ("Forge's API", str(project.get("forge_api") or "https://api.github.com")),
+            ("Forge's API", str(project.get("forge_api") or "the server's own default")),
             ("Access token", "is set" if project.get("has_access_token") else "none: the forge is told nothing"),
             ("Webhook", str(project.get("webhook_url"))),
             ("Registered", age(project.get("created_at"))),

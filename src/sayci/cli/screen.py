@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -94,10 +93,21 @@ def say_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], empty: st
         return
     plain = [list(headings), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in plain) for column in range(len(headings))]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    room = _terminal_width() if sys.stdout.isatty() else 0
     for number, row in enumerate(plain):
         colours = ["" if isinstance(cell, str) else cell[1] for cell in rows[number - 1]] if number else []
         say(_aligned(row, widths, colours, room))
+
+
+def _terminal_width() -> int:
+    """As shutil has it, which takes 10 ms to import."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit():
+        return int(columns[:6])
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 0
 
 
 def _text(cell: Cell) -> str:

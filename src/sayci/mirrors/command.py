@@ -61,7 +61,7 @@ class Commands:
 
     Twisted's spawnProcess is given no path, uid or gid: with one of them it forks, which takes longer the bigger the server
     is.  The session, the limits and the second time limit, which holds even when the server is killed, are made by small
-    programs that replace themselves by the next: ``setsid prlimit timeout git``.  Each is in the group that is ended.
+    programs that replace themselves by the next: ``setsid env prlimit timeout git``.  Each is in the group that is ended.
     """
 
     def __init__(self, reactor: Reactor, *, file_limit: int = FILE_LIMIT, memory_limit: int = MEMORY_LIMIT) -> None:
@@ -70,7 +70,7 @@ class Commands:
         self._file_limit = _within(file_limit, resource.RLIMIT_FSIZE)
         self._memory_limit = _within(memory_limit, resource.RLIMIT_DATA)
         self._running: set[_Running] = set()
-        self._setsid, *_ = (_program(name) for name in ("setsid", "prlimit", "timeout", "git"))
+        self._setsid, *_ = (_program(name) for name in ("setsid", "env", "prlimit", "timeout", "git"))
 
     async def run(
         self,
@@ -111,7 +111,9 @@ class Commands:
 
     def _limits(self, limit: float) -> tuple[str, ...]:
         return (
-            *("setsid", "prlimit", f"--fsize={self._file_limit}", f"--data={self._memory_limit}", "--core=0"),
+            # Whose file becomes too large is told so, rather than killed without a word.
+            *("setsid", "env", "--ignore-signal=XFSZ"),
+            *("prlimit", f"--fsize={self._file_limit}", f"--data={self._memory_limit}", "--core=0"),
             *("timeout", f"--kill-after={GRACE}", f"{limit + MARGIN}"),
         )
 

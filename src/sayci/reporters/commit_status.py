@@ -17,7 +17,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
@@ -49,14 +48,6 @@ _PART = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?([^@/:]+):(?!//)(.+)\Z")
 
 
-def agent_for(reactor: Any) -> Agent:
-    """An agent as GitHubStatuses wants it: it verifies certificates, and keeps a few connections for a short while."""
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = 4
-    pool.cachedConnectionTimeout = 30
-    return Agent(reactor, connectTimeout=10, pool=pool)
-
-
 def repository_of(url: str) -> tuple[str, str, str]:
     """The host, owner and name of a repository by the address under which it is registered.
 
@@ -85,6 +76,7 @@ class GitHubStatuses:
 
     The token goes to the one address that the project states, else to `default_api`, and never to where an answer points.
     GitHub itself as the default is for repositories at GitHub: the token of another forge is none of its business.
+    `agent` verifies certificates, as Twisted's Agent does unless it is told otherwise.
     """
 
     def __init__(

@@ -73,16 +73,17 @@ class Readers:
         """
         if self._closed:
             return fail(Unavailable("the store is closed"))
-        answer: Deferred[Value] = self._run(lambda: self._read(work))
+        answer: Deferred[Value] = Deferred()
         ended: Deferred[None] = Deferred()
         self._running.add(ended)
 
-        def end(outcome: Any) -> Any:
+        def end(outcome: Any) -> None:
             self._running.discard(ended)
+            answer.callback(outcome)  # of a Failure it is an errback; nothing, if nobody waits for it any more
             ended.callback(None)
-            return outcome
 
-        return answer.addBoth(end)
+        self._run(lambda: self._read(work)).addBoth(end)
+        return answer
 
     async def close(self) -> None:
         """Take no more, and wait for those that run."""

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from sayci.build import Build
@@ -92,68 +93,87 @@ class Bell:
             self._waiting.callback(None)
 
 
-class _WatchedLog:
-    """One log that somebody watches: looked at by one call in a loop, however many they are."""
+class WatchedLog:
+    """One log that is watched: looked at by one loop and read by one thread, however many watch it.
+
+    The step's shim writes the file, and nothing tells us; so its size is looked at.
+    """
+
+    _log = Logger()
 
     def __init__(self, logs: LogStore, key: str, clock: IReactorTime) -> None:
         self.bells: set[Bell] = set()
         self._logs = logs
         self._key = key
         self._size = logs.size(key)
+        self._reading: dict[int, list[Deferred[bytes]]] = {}
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
-
-    def start(self) -> Deferred[LoopingCall]:
-        return self._loop.start(LOOK, now=False)
+        self._loop.start(LOOK, now=False).addErrback(self._failed)
 
     def stop(self) -> None:
+        """Do not look any more."""
         if self._loop.running:
             self._loop.stop()
 
+    def size(self) -> int:
+        """Bytes that the log has now."""
+        return self._logs.size(self._key)
+
+    async def read(self, start: int) -> bytes:
+        """What follows `start`, at most PART bytes; those who want the same at the same time share one reading."""
+        readers = self._reading.setdefault(start, [])
+        data: Deferred[bytes] = Deferred()
+        readers.append(data)
+        if len(readers) == 1:
+            Deferred.fromCoroutine(self._read(start)).addBoth(self._hand_out, start)
+        return await data
+
+    async def _read(self, start: int) -> bytes:
+        return await self._logs.read(self._key, start, PART)
+
+    def _hand_out(self, data: bytes | Failure, start: int) -> None:
+        for reader in self._reading.pop(start):
+            if not reader.called:  # else it has gone
+                reader.callback(data)
+
     def _look(self) -> None:
-        size = self._logs.size(self._key)
+        size = self.size()
         if size != self._size:
             self._size = size
             for bell in list(self.bells):
                 bell.ring()
 
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("the log {key} cannot be looked at", failure, key=self._key)
 
-class Growth:
-    """Tells watchers that a log has grown.
 
-    The step's shim writes the file, and nothing tells us; so the file's size is looked at, only while somebody watches.
-    """
-
-    _log = Logger()
+class WatchedLogs:
+    """The logs that somebody watches."""
 
     def __init__(self, logs: LogStore, clock: IReactorTime) -> None:
         self._logs = logs
         self._clock = clock
-        self._watched: dict[str, _WatchedLog] = {}
+        self._watched: dict[str, WatchedLog] = {}
 
-    @property
-    def watched(self) -> int:
-        """How many logs are looked at."""
+    def __len__(self) -> int:
+        """How many they are."""
         return len(self._watched)
 
     @contextmanager
-    def watch(self, key: str, bell: Bell) -> Iterator[None]:
+    def watch(self, key: str, bell: Bell) -> Iterator[WatchedLog]:
         """Within the block, ring `bell` whenever the log's size has changed."""
         log = self._watched.get(key)
         if log is None:
-            log = self._watched[key] = _WatchedLog(self._logs, key, self._clock)
-            log.start().addErrback(self._failed, key)
+            log = self._watched[key] = WatchedLog(self._logs, key, self._clock)
         log.bells.add(bell)
         try:
-            yield
+            yield log
         finally:
             log.bells.discard(bell)
             if not log.bells:
                 log.stop()
-                self._watched.pop(key, None)
-
-    def _failed(self, failure: object, key: str) -> None:
-        self._log.error("looking at the log {key} failed: {failure}", key=key, failure=failure)
+                del self._watched[key]
 
 
 class _Following:
@@ -193,9 +213,8 @@ class Feeds:
         limit: int = FEEDS_LIMIT,
     ) -> None:
         self.open = 0
-        self.growth = Growth(logs, clock)
+        self.watched = WatchedLogs(logs, clock)
         self._store = store
-        self._logs = logs
         self._bus = bus
         self._clock = clock
         self._shown = shown
@@ -234,25 +253,25 @@ class Feeds:
             following.read(await self._store.build(build.project_id, build.number))
             attempt = build.attempt
             while True:
-                log = _Log(self._logs, following, step)
-                if after > log.size() or attempt != log.attempt:
-                    after = 0
-                    outlet.write(frame(Restart(log.attempt), event="restart", offset=0))
-                with self.growth.watch(log.key, bell):
-                    if await self._send(log, after, outlet, bell):
+                now = following.build
+                with self.watched.watch(key_of(now, step), bell) as log:
+                    if after > log.size() or attempt != now.attempt:
+                        after = 0
+                        outlet.write(frame(Restart(now.attempt), event="restart", offset=0))
+                    if await self._send(_Attempt(log, following, step), after, outlet, bell):
                         return
-                attempt = log.attempt
+                attempt = now.attempt
 
-    async def _send(self, log: _Log, offset: int, outlet: Outlet, bell: Bell) -> bool:
+    async def _send(self, attempt: _Attempt, offset: int, outlet: Outlet, bell: Bell) -> bool:
         """Send one attempt's log; false when another attempt has begun."""
-        while not log.is_void:
+        while not attempt.is_void:
             await outlet.ready()
-            chunk, is_last = await log.part(offset)
+            chunk, is_last = await attempt.part(offset)
             if chunk.end > offset:
                 outlet.write(frame({"start": offset, "end": chunk.end, "text": chunk.text}, offset=chunk.end))
                 offset = chunk.end
             if is_last:
-                outlet.write(frame(log.end(offset), event="end"))
+                outlet.write(frame(attempt.end(offset), event="end"))
                 return True
             if chunk.end == chunk.start and not await bell.wait(HEARTBEAT):
                 outlet.write(b":\n\n")
@@ -285,23 +304,19 @@ class Feeds:
             unsubscribe()
 
 
-class _Log:
-    """The log of one attempt of a step of a build that is followed."""
+class _Attempt:
+    """The log of a step in one attempt of a build that is followed."""
 
-    def __init__(self, logs: LogStore, following: _Following, step: str) -> None:
-        self.attempt = following.build.attempt
-        self.key = key_of(following.build, step)
-        self._logs = logs
+    def __init__(self, log: WatchedLog, following: _Following, step: str) -> None:
+        self._log = log
         self._following = following
         self._step = step
+        self._number = following.build.attempt
 
     @property
     def is_void(self) -> bool:
         """Whether another attempt has begun."""
-        return self._following.build.attempt != self.attempt
-
-    def size(self) -> int:
-        return self._logs.size(self.key)
+        return self._following.build.attempt != self._number
 
     def _now(self) -> Step:
         return self._following.build.step(self._step)
@@ -310,8 +325,8 @@ class _Log:
         """What follows `offset`, as far as it is there, and whether it is the last that will be."""
         # The state is looked at before the size: a log is complete when its step has finished, not the other way round.
         finished = self._now().state is StepState.FINISHED
-        size = self.size()
-        data = await self._logs.read(self.key, offset, PART) if size > offset else b""
+        size = self._log.size()
+        data = await self._log.read(offset) if size > offset else b""
         is_last = finished and (not data or offset + len(data) >= size)
         return chunk_of(data, offset, final=is_last), is_last
 

@@ -101,7 +101,6 @@ class Frame:
         self._traffic = traffic
         self._server = {"version": version, "isolation": isolation}
         self._app = Klein()
-        self._app.url_map.merge_slashes = False  # werkzeug would redirect to wherever the Host header says
         self._app.url_map.strict_slashes = False
         self._app.handle_errors(Exception)(cast("Any", self._failed))
 
