@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -254,6 +255,7 @@ def test_a_branch_that_is_an_option_is_not_fetched():
         git.fetch_branch(MIRROR, f"{HOST}/x", "--upload-pack=x")
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 def test_ssh_understands_its_options_also_where_directories_have_odd_names(tmp_path):
     command = git.ssh_command(tmp_path / "100% my keys")
     said = subprocess.run(

@@ -40,7 +40,7 @@ def run(tree, target="test", *, debug=False):
 def outcome(tree, makefile, target="test", *, debug=False):
     (tree / "Makefile").write_text(makefile)
     code, log = run(tree, target, debug=debug)
-    return make.explain(target, code, log[-make.TAIL :])
+    return make.explain(target, code, log[-make.TAIL :], is_a_file=(tree / target).exists())
 
 
 def test_a_command_line_names_the_target_alone():
@@ -93,6 +93,27 @@ def test_a_directory_called_test_is_no_success(tree, debug):
     result, reason = outcome(tree, ALL, debug=debug)
     assert result is Result.FAILURE
     assert ".PHONY: test" in reason
+
+
+@pytest.mark.parametrize("silencer", ("MAKEFLAGS += -s\n", ".SILENT:\n"))
+def test_a_directory_called_test_is_no_success_where_make_is_silenced(tree, silencer):
+    (tree / "test").mkdir()
+    result, reason = outcome(tree, silencer + ALL)
+    assert result is Result.FAILURE
+    assert ".PHONY: test" in reason
+
+
+@pytest.mark.parametrize(("name", "content"), (("test.sh", "true\n"), ("test.c", "int main(void) { return 0; }\n")))
+def test_a_file_that_make_s_own_rules_make_is_no_success(tree, name, content):
+    (tree / name).write_text(content)
+    result, reason = outcome(tree, ALL)
+    assert result is Result.FAILURE
+    assert "no target test" in reason
+
+
+def test_a_recipe_that_compiles_and_runs_its_own_test_is_fine(tree):
+    (tree / "test.c").write_text("int main(void) { return 0; }\n")
+    assert outcome(tree, "test: test.c\n\tcc test.c -o test\n\t./test\n") == (Result.SUCCESS, "")
 
 
 def test_a_directory_called_test_is_no_matter_to_a_phony_target(tree):

@@ -6,6 +6,7 @@ step that is running and its handle.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -90,8 +91,10 @@ def stated_environment(build: Build, workspace: Path, given: Mapping[str, str], 
     }
 
 
-def verdict_of(step: str, target: str, ended: Ended, tail: bytes, time_limit: float) -> tuple[Result, str]:
-    """What the end of a step's command means.
+def verdict_of(
+    step: str, target: str, ended: Ended, tail: bytes, time_limit: float, *, is_a_file: bool = False
+) -> tuple[Result, str]:
+    """What the end of a step's command means; `tail` and `is_a_file` are as in make.explain.
 
     A deploy of which nobody knows how it ended is `unknown`: it is never guessed and never repeated.
     """
@@ -99,7 +102,7 @@ def verdict_of(step: str, target: str, ended: Ended, tail: bytes, time_limit: fl
         case "":
             if ended.exit_code is None:
                 return Result.ERROR, "the command has ended, and nothing recorded how"
-            return make.explain(target, ended.exit_code, tail)
+            return make.explain(target, ended.exit_code, tail, is_a_file=is_a_file)
         case "cancelled":
             return Result.CANCELLED, ""
         case "time_limit":
@@ -312,8 +315,13 @@ class Runner:
             raise _Interrupted
         target = orders.target(name)
         tail = await self._tail(name)
-        result, reason = verdict_of(name, target, ended, tail, orders.project.settings.time_limit)
+        is_a_file = self._is_a_file(target)
+        limit = orders.project.settings.time_limit
+        result, reason = verdict_of(name, target, ended, tail, limit, is_a_file=is_a_file)
         await self._step_finished(name, result, reason, ended.exit_code, ended.duration)
+
+    def _is_a_file(self, target: str) -> bool:
+        return os.path.lexists(Path(self.build.step(CHECKOUT).handle or "") / "tree" / target)
 
     async def _launch(self, name: str, orders: Orders) -> Ended | None:
         """Start a step's target and wait for its end; None when there was nothing to start, which is recorded."""

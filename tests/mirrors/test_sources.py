@@ -6,6 +6,7 @@ import datetime as dt
 import ipaddress
 import os
 import random
+import shutil
 import socket
 import ssl
 from pathlib import Path
@@ -278,7 +279,7 @@ async def test_a_pack_without_an_end_is_cut_off_by_time(repository, server, remo
     commit = repository.commit({"a": "1"})
     server.endless = True
     with pytest.raises(RepositoryUnreachable, match="did not answer within"):
-        await sources_of(fetch_limit=2.0).checkout(1, remote, commit, 1, log.append)
+        await sources_of(fetch_limit=3.0).checkout(1, remote, commit, 1, log.append)
     assert not processes_mentioning(server.address)
     assert not list((tmp_path / "mirrors" / "1.git" / "objects" / "pack").iterdir())
 
@@ -475,6 +476,7 @@ async def test_the_operator_says_which_way_to_go(server, repository, sources_of)
     assert await sources.heads(Remote("http://git.invalid/shop.git")) == {"main": commit}
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 @pytest_twisted.ensureDeferred
 async def test_an_ssh_server_that_is_not_there_is_unreachable(sources, server, tmp_path):
     with pytest.raises(RepositoryUnreachable, match="broke the connection"):

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
 from sayci.build import BuildState
@@ -18,6 +20,8 @@ from sayci.event import BuildChanged, DeliveryChanged, StatusesDue
 from sayci.step import Result
 from sayci.web.health import PATIENCE, CountedReporter, Health, Metrics
 from tests.factories import NOW, a_build, a_delivery, a_due_status
+
+reactor: Any = global_reactor
 
 
 @pytest.fixture
@@ -72,6 +76,7 @@ async def test_a_part_that_does_not_answer_is_not_waited_for(store, metrics, clo
     served = await serve(Health(store, metrics, clock, lambda: NOW, {"launcher": silent}).app.resource())
     answer = Deferred.fromCoroutine(ask(http, served, "/healthz"))
     await asked
+    await deferLater(reactor, 0)  # the limit is set after the part was asked
     clock.advance(PATIENCE)
     response, body = await answer
     assert (response.code, json.loads(body)["launcher"]) == (503, "failing")

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
+from twisted.web.resource import Resource
 
 from sayci.delivery import BODY_LIMIT, Accepted, Verdict
 from sayci.errors import TooOften, Unavailable, UnknownProject, WrongSignature
@@ -31,7 +32,7 @@ from sayci.web.hooks import (
     WrongTries,
     network_of,
 )
-from sayci.web.site import Root
+from sayci.web.root import Root
 from tests.factories import a_delivery, a_project
 from tests.payloads import (
     AFTER,
@@ -67,7 +68,7 @@ class Spy:
             clock or Clock(),
             in_thread=self.in_thread,
         )
-        self.resource = Root(self.hooks.resource, hooks=self.hooks.resource)
+        self.resource = Root(self.hooks.resource, {}, Resource())
 
     def in_thread(self, function):
         self.threads += 1
@@ -775,7 +776,7 @@ async def test_an_inbox_that_fails_does_not_unsay_what_is_on_disk(serve, http, l
         raise RuntimeError("full")
 
     hooks = Hooks(shelf, GitHub(), put, Clock(), in_thread=deferToThread)
-    served = await serve(Root(hooks.resource, hooks=hooks.resource))
+    served = await serve(Root(hooks.resource, {}, Resource()))
     answer = await http.post(served.url("/hooks/flour"), data=BODY, headers=headers_of(BODY))
     assert (answer.code, (await answer.json())["verdict"]) == (202, "received")
     assert logged.at_least(LogLevel.error)

@@ -36,7 +36,6 @@ from sayci.web.site import (
     LINGER_BYTES,
     SMALL_BODY,
     SPOOLED_LIMIT,
-    Root,
     make_site,
 )
 
@@ -190,6 +189,14 @@ async def test_an_endless_chunked_body_is_refused_while_it_streams(serve, dial, 
     await wire.closed()
     assert served.site.in_files == 0
     assert not echo.requests
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_body_that_goes_on_with_nonsense_is_refused_once(serve, dial, echo):
+    wire = await dial(await serve(echo, body_limit=lambda path: 10))
+    wire.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 11) + b"nonsense\r\n")
+    assert (await wire.answer()).code == 413
+    assert await wire.closed() == b""
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +479,10 @@ async def test_the_star_is_answered_without_a_resource(serve, dial, echo):
 
 @pytest_twisted.ensureDeferred
 async def test_every_answer_has_the_headers_that_protect_and_tells_no_version(serve, dial, echo):
-    served = await serve(Root(Broken(), fine=echo))
+    top = Resource()
+    top.putChild(b"fine", echo)
+    top.putChild(b"broken", Broken())
+    served = await serve(top)
     for request, code in (
         (b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n", 500),
@@ -485,10 +495,23 @@ async def test_every_answer_has_the_headers_that_protect_and_tells_no_version(se
         answer = await wire.answer()
         assert answer.code == code
         assert answer.headers["server"] == "sayci"
+        assert answer.headers["date"].endswith(" GMT")
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "same-origin"
         names = [name for name, _ in answer.pairs]
         assert len(names) == len(set(names)), "a header is there twice"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_may_be_stricter_about_what_it_tells_other_sites(serve, dial):
+    slow = Slow()
+    wire = await dial(await serve(slow))
+    wire.send(GET)
+    request = await slow.asked
+    request.setHeader("referrer-policy", "no-referrer")
+    request.end(b"")
+    answer = await wire.answer()
+    assert [value for name, value in answer.pairs if name == "referrer-policy"] == ["no-referrer"]
 
 
 @pytest_twisted.ensureDeferred
@@ -590,24 +613,6 @@ async def test_an_access_log_is_kept_only_where_it_is_wanted_without_queries(ser
     lines = [event for event in logged if event.get("code") == 200]
     assert [(event["log_level"], event["path"]) for event in lines] == [(LogLevel.debug, b"/x")]
     assert "swordfish" not in str([event for event in logged if event["log_namespace"].startswith("sayci")])
-
-
-@pytest_twisted.ensureDeferred
-async def test_root_hands_what_is_not_its_own_to_the_rest_with_the_whole_path(serve, http, echo):
-    app = Klein()
-
-    @app.route("/api/v1/projects/<name>")
-    async def project(request, name):
-        return name
-
-    @app.route("/")
-    async def home(request):
-        return "home"
-
-    served = await serve(Root(app.resource(), hooks=echo))
-    assert await (await http.get(served.url("/api/v1/projects/flour"))).text() == "flour"
-    assert await (await http.get(served.url("/"))).text() == "home"
-    assert (await (await http.get(served.url("/hooks/flour"))).json())["path"] == "/hooks/flour"
 
 
 def test_only_http_1_1_is_offered_where_tls_chooses():

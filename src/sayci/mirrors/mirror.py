@@ -50,8 +50,8 @@ class Mirror:
 
     # -- while it is held
 
-    async def fetch_branch(self, remote: Remote, branch: str, deadline: Deadline) -> None:
-        """Fetch a branch and the tags; an absent branch leaves the mirror as it is."""
+    async def fetch_branch(self, remote: Remote, branch: str, deadline: Deadline) -> bool:
+        """Fetch a branch; whether there is one of that name."""
         found = await self._threads.call(_format_of, self.path) or "sha1"
         await self._make(found, deadline)
         command = git.fetch_branch(self.path, remote.url, branch)
@@ -59,9 +59,10 @@ class Mirror:
         if git.has_other_format(output.stderr):
             await self._make("sha1" if found == "sha256" else "sha256", deadline)
             output = await self._fetch(command, remote, deadline)
-        if not git.lacks_ref(output.stderr):
-            _require(output)
-            await self.fetch_tags(remote, deadline)
+        if git.lacks_ref(output.stderr):
+            return False
+        _require(output)
+        return True
 
     async def fetch_commit(
         self, remote: Remote, commit: str, build_id: int, deadline: Deadline, listen: Listener, *, debug: bool

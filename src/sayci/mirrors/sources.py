@@ -81,11 +81,12 @@ class GitSources:
         return git.heads_of(output.stdout)
 
     async def clone(self, project_id: int, remote: Remote, branch: str) -> None:
-        """Fill the project's mirror with `branch` and the tags."""
+        """Fill the project's mirror with `branch`, and the tags if they can be had."""
         self._check(remote, branch=branch)
         mirror, deadline = self._mirror(project_id), self._deadline(self._fetch_limit)
         async with mirror.held(deadline):
-            await mirror.fetch_branch(remote, branch, deadline)
+            if await mirror.fetch_branch(remote, branch, deadline):
+                await self._fetch_tags(mirror, remote, deadline)
 
     async def checkout(
         self,
@@ -106,7 +107,8 @@ class GitSources:
         async with mirror.held(deadline):
             with told.listening() as listen:
                 await mirror.fetch_commit(remote, commit, build_id, deadline, listen, debug=debug)
-            await self._fetch_tags(mirror, remote, deadline, told)
+            if trouble := await self._fetch_tags(mirror, remote, deadline):
+                told.say(f"the tags are as they were at an earlier fetch: {trouble}")
         tags = await mirror.tags(deadline)
         tree = await self._threads.call(workspace.make, place, mirror.path, commit, tags)
         with told.listening() as listen:
@@ -160,12 +162,13 @@ class GitSources:
         except Invalid as error:
             raise RepositoryRefused(*error.args) from None
 
-    async def _fetch_tags(self, mirror: Mirror, remote: Remote, deadline: Deadline, told: _Told) -> None:
-        """A build is not lost for the lack of tags: the commit is here."""
+    async def _fetch_tags(self, mirror: Mirror, remote: Remote, deadline: Deadline) -> str:
+        """What is wrong, if anything.  A build is not lost for the lack of tags: its commit is here."""
         try:
-            await mirror.fetch_tags(remote, self._deadline(min(self._ask_limit, deadline.left())))
+            await mirror.fetch_tags(remote, self._deadline(deadline.left() / 2))
         except RepositoryError as error:
-            told.say(f"the tags are as they were at an earlier fetch: {error}")
+            return str(error)
+        return ""
 
     @contextmanager
     def _nothing_raised(self, what: str, number: int) -> Iterator[None]:

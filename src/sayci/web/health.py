@@ -106,13 +106,15 @@ class Metrics:
 
     def _moved(self, build: Build) -> None:
         before = self._open.pop(build.id, None)
-        ended_before = {step.name for step in before.steps if step.state is StepState.FINISHED} if before else set()
+        if build.is_open:
+            self._open[build.id] = build
+        if before is None:
+            return  # new; or it had ended already, and was counted then
+        ended_before = {step.name for step in before.steps if step.state is StepState.FINISHED}
         for step in build.steps:
             if step.state is StepState.FINISHED and step.duration is not None and step.name not in ended_before:
                 self._steps.labels(step.name).observe(step.duration)
-        if build.is_open:
-            self._open[build.id] = build
-        elif before is not None and build.result is not None:
+        if build.result is not None:
             self._finished.labels(build.result.value).inc()
 
     def text(self) -> bytes:

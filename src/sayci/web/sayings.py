@@ -40,17 +40,10 @@ _FAVICONS = {
 _WORST_FIRST = ("unknown", "failure", "timedout", "error", "running", "success")
 
 
-def mark_of_result(result: Result | None) -> str:
-    """The mark of an end; of none, that of waiting."""
-    if result is None:
-        return "queued"
-    return "timedout" if result is Result.TIMED_OUT else result.value
-
-
 def mark_of(thing: Build | Step) -> str:
     """The mark of a build or a step as it is now."""
-    if thing.state in (BuildState.FINISHED, StepState.FINISHED):
-        return mark_of_result(thing.result)
+    if thing.result is not None:
+        return "timedout" if thing.result is Result.TIMED_OUT else thing.result.value
     return "queued" if thing.state in (BuildState.QUEUED, StepState.PENDING) else "running"
 
 

@@ -23,8 +23,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
-from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import IResource
 
 from sayci.delivery import BODY_LIMIT
 from sayci.web.problems import problem, problem_of
@@ -287,6 +286,7 @@ class Channel(http.HTTPChannel):
         """Answer the request that is still arriving with a problem, and end the connection."""
         request: Request = self.requests[-1] if self.requests else self.site.requestFactory(self)
         request.clientproto = b"HTTP/1.1"
+        request.setHeader(b"Date", http.datetimeToString())
         request.setHeader(b"Connection", b"close")
         request.write(problem(request, status, HTTPStatus(status).phrase, detail))
         request.forget_body()
@@ -362,21 +362,6 @@ class Site(server.Site):
                 code=request.code,
                 size=request.sentLength,
             )
-
-
-class Root(Resource):
-    """The top of all addresses: a few children of its own, and `rest` (such as a Klein application) for all others."""
-
-    def __init__(self, rest: IResource, **children: IResource) -> None:
-        super().__init__()
-        self._rest = rest
-        for name, child in children.items():
-            self.putChild(name.encode(), child)
-
-    def getChild(self, path: bytes, request: IRequest) -> IResource:
-        """`rest`, which is given the whole path."""
-        request.postpath.insert(0, request.prepath.pop())
-        return self._rest
 
 
 def make_site(
