@@ -127,7 +127,7 @@ def test_a_rebuild_deploys_what_the_old_one_never_began_to():
 
 
 @pytest.mark.parametrize(
-    "deploy", (Result.SUCCESS, Result.FAILURE, Result.ERROR, Result.TIMED_OUT, Result.UNKNOWN, None)
+    "deploy", (Result.SUCCESS, Result.FAILURE, Result.ERROR, Result.TIMED_OUT, Result.UNKNOWN, Result.CANCELLED, None)
 )
 def test_a_rebuild_never_repeats_a_deploy_however_it_ended(deploy):
     assert names(rebuild_of(DEPLOYING, ended(deploy), "ada", is_newest=True)) == [CHECKOUT, TEST]

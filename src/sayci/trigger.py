@@ -6,7 +6,7 @@ from sayci.build import Build, Cause, NewBuild
 from sayci.change import Change
 from sayci.errors import IllegalMove, NotGreen, NothingToDeploy
 from sayci.project import Project
-from sayci.step import DEPLOY, Result, plan
+from sayci.step import DEPLOY, plan
 
 
 def why_ignored(change: Change) -> str:
@@ -54,7 +54,7 @@ def rebuild_of(project: Project, old: Build, asked_by: str, *, is_newest: bool) 
     """
     if old.is_open:
         raise IllegalMove("the build has not ended yet", f"#{old.number} is {old.state.value}")
-    never_deployed = old.deploys and old.step(DEPLOY).result in (Result.SKIPPED, Result.CANCELLED)
+    never_deployed = old.deploys and old.step(DEPLOY).started_at is None
     if not old.tests:
         raise IllegalMove("a deploy is not run again by a rebuild: ask for the deploy of its commit", f"#{old.number}")
     deploys = never_deployed and is_newest and old.ref == project.deploy_ref

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 
 from sayci.change import check_commit
 from sayci.errors import RepositoryRefused, RepositoryUnreachable
@@ -294,10 +295,11 @@ async def test_a_pack_without_an_end_is_cut_off_by_size(repository, server, remo
     assert not list((tmp_path / "mirrors" / "1.git" / "objects" / "pack").iterdir())
 
 
+@pytest.mark.parametrize(("count", "name"), ((HEADS_LIMIT + 1, "b"), (HEADS_LIMIT // 2, "b" * 200)))
 @pytest_twisted.ensureDeferred
-async def test_more_branches_than_anybody_can_count_are_refused(repository, sources):
+async def test_more_branches_than_anybody_can_count_are_refused(repository, sources, count, name):
     commit = repository.commit({"a": "1"})
-    lines = sorted(f"{commit} refs/heads/b{number}\n" for number in range(HEADS_LIMIT + 1))
+    lines = sorted(f"{commit} refs/heads/{name}{number}\n" for number in range(count))
     (repository.path / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted\n" + "".join(lines))
     with pytest.raises(RepositoryRefused, match="more branches"):
         await sources.heads(Remote(repository.url))
@@ -579,6 +581,23 @@ async def test_what_a_killed_server_was_removing_goes_with_the_next_discard(sour
     await sources.discard(1, 1)
     assert [path.name for path in (tmp_path / "mirrors").iterdir()] == ["askpass"]
     assert not list((tmp_path / "workspaces").iterdir())
+
+
+@pytest_twisted.ensureDeferred
+async def test_trouble_with_a_mirror_is_logged_where_nothing_may_be_raised(sources, tmp_path):
+    for name in ("objects", "config", "refs"):
+        (tmp_path / "mirrors" / "1.git" / name).mkdir(parents=True)
+    with capturedLogs() as logged:
+        await sources.discard(1, 1)
+        (tmp_path / "mirrors" / "1.git" / "packed-refs.lock").mkdir()
+        await sources.remove(1)
+    assert [event["what"] for event in logged] == ["discarding a build", "removing a mirror"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_git_that_cannot_be_started_is_told(sources_of, remote):
+    with pytest.raises(RepositoryUnreachable, match="could not be started"):
+        await sources_of(passed_on={"no_proxy": "x" * 10_000_000}).heads(remote)
 
 
 # -- the end of the server
