@@ -17,12 +17,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
 from sayci.errors import LauncherError
-from sayci.interfaces import Job
+from sayci.interfaces import Ended, Job
 from sayci.launchers import shim
 from sayci.launchers.local import COOKIE, TROUBLE_PAUSE, LocalLauncher, sweep
 
 KEY = "12/1-test"
 PYTHON = os.path.realpath(sys.executable)
+
+
+class Launcher(LocalLauncher):
+    """One of which a test waits for nothing for ever."""
+
+    async def result(self, handle: str) -> Ended:
+        return await Deferred.fromCoroutine(super().result(handle)).addTimeout(30, reactor)
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def who(pid: int, started: int, boot: bytes | None = None) -> bytes:
 
 @pytest_twisted.ensureDeferred
 async def test_a_shim_that_dies_before_it_says_who_it_is_has_started_nothing(root, job, tmp_path):
-    dying = LocalLauncher(reactor, root, python=a_program(tmp_path / "python", "echo it broke >&2"))
+    dying = Launcher(reactor, root, python=a_program(tmp_path / "python", "echo it broke >&2"))
     ended = await dying.result(await dying.start(job))
     assert (ended.exit_code, ended.why, ended.detail) == (None, "never_started", "it broke")
     assert not (tmp_path / "has-run").exists()
@@ -67,9 +74,9 @@ async def test_a_shim_that_dies_before_it_says_who_it_is_has_started_nothing(roo
 
 @pytest_twisted.ensureDeferred
 async def test_what_never_started_can_be_started_again(root, job, tmp_path):
-    dying = LocalLauncher(reactor, root, python=a_program(tmp_path / "python", "exit 1"))
+    dying = Launcher(reactor, root, python=a_program(tmp_path / "python", "exit 1"))
     await dying.result(await dying.start(job))
-    launcher = LocalLauncher(reactor, root)
+    launcher = Launcher(reactor, root)
     ended = await launcher.result(await launcher.start(job))
     assert (ended.exit_code, ended.why, ended.detail) == (0, "", "")
     assert (tmp_path / "has-run").exists()
@@ -77,7 +84,7 @@ async def test_what_never_started_can_be_started_again(root, job, tmp_path):
 
 @pytest_twisted.ensureDeferred
 async def test_no_python_is_an_error_and_nothing_has_started(root, job):
-    missing = LocalLauncher(reactor, root, python="/nowhere/python")
+    missing = Launcher(reactor, root, python="/nowhere/python")
     with pytest.raises(LauncherError) as caught:
         await missing.start(job)
     assert caught.value.args == ("the step could not be started", KEY, "No such file or directory")
@@ -86,7 +93,7 @@ async def test_no_python_is_an_error_and_nothing_has_started(root, job):
 
 @pytest_twisted.ensureDeferred
 async def test_a_cancel_before_the_shim_says_who_it_is_takes_effect_when_it_does(root, job, tmp_path):
-    slow = LocalLauncher(reactor, root, python=a_program(tmp_path / "python", f'sleep 0.3; exec {PYTHON} "$@"'))
+    slow = Launcher(reactor, root, python=a_program(tmp_path / "python", f'sleep 0.3; exec {PYTHON} "$@"'))
     handle = await slow.start(job)
     slow.cancel(handle)
     ended = await slow.result(handle)
@@ -96,14 +103,14 @@ async def test_a_cancel_before_the_shim_says_who_it_is_takes_effect_when_it_does
 
 @pytest_twisted.ensureDeferred
 async def test_one_who_attaches_before_the_shim_says_who_it_is_waits(root, job, tmp_path):
-    slow = LocalLauncher(reactor, root, python=a_program(tmp_path / "python", f'sleep 0.3; exec {PYTHON} "$@"'))
+    slow = Launcher(reactor, root, python=a_program(tmp_path / "python", f'sleep 0.3; exec {PYTHON} "$@"'))
     handle = await slow.start(job)
-    assert (await LocalLauncher(reactor, root).result(handle)).exit_code == 0
+    assert (await Launcher(reactor, root).result(handle)).exit_code == 0
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_cancelled_step_whose_shim_never_came_up_is_cancelled(root, job, tmp_path):
-    dying = LocalLauncher(reactor, root, python=a_program(tmp_path / "python", "sleep 0.3"))
+    dying = Launcher(reactor, root, python=a_program(tmp_path / "python", "sleep 0.3"))
     handle = await dying.start(job)
     dying.cancel(handle)
     assert (await dying.result(handle)).why == "cancelled"
@@ -117,7 +124,7 @@ async def test_a_cancelled_step_whose_shim_never_came_up_is_cancelled(root, job,
 @pytest_twisted.ensureDeferred
 async def test_after_a_restart_of_the_machine_a_running_step_is_lost(root):
     a_run(root, lock=b"", pid=who(os.getpid(), 1, b"another-boot"))
-    ended = await LocalLauncher(reactor, root).result(KEY)
+    ended = await Launcher(reactor, root).result(KEY)
     assert (ended.why, ended.detail) == ("lost", "the machine was restarted")
 
 
@@ -125,7 +132,7 @@ async def test_after_a_restart_of_the_machine_a_running_step_is_lost(root):
 @pytest_twisted.ensureDeferred
 async def test_a_record_that_cannot_be_read_is_a_lost_step(root, record):
     a_run(root, lock=b"", exit=record)
-    ended = await LocalLauncher(reactor, root).result(KEY)
+    ended = await Launcher(reactor, root).result(KEY)
     assert (ended.why, ended.detail) == ("lost", "its record cannot be read")
 
 
@@ -133,7 +140,7 @@ async def test_a_record_that_cannot_be_read_is_a_lost_step(root, record):
 @pytest_twisted.ensureDeferred
 async def test_a_step_of_which_it_cannot_be_told_whether_it_started_is_lost(root, garbage):
     a_run(root, lock=b"\xff", pid=garbage)
-    launcher = LocalLauncher(reactor, root)
+    launcher = Launcher(reactor, root)
     launcher.cancel(KEY)
     assert (await launcher.result(KEY)).why == "lost"
 
@@ -141,7 +148,7 @@ async def test_a_step_of_which_it_cannot_be_told_whether_it_started_is_lost(root
 @pytest_twisted.ensureDeferred
 async def test_a_directory_with_a_log_alone_is_no_step(root):
     a_run(root, log=b"text")
-    assert (await LocalLauncher(reactor, root).result(KEY)).why == "lost"
+    assert (await Launcher(reactor, root).result(KEY)).why == "lost"
 
 
 @pytest_twisted.ensureDeferred
@@ -149,7 +156,7 @@ async def test_a_run_directory_that_cannot_be_read_now_says_nothing(root):
     clock = Clock()
     directory = a_run(root, lock=b"")
     (directory / "exit").mkdir()
-    waiting = Deferred.fromCoroutine(LocalLauncher(clock, root).result(KEY))
+    waiting = Deferred.fromCoroutine(Launcher(clock, root).result(KEY))
     assert not waiting.called
     (directory / "exit").rmdir()
     clock.advance(TROUBLE_PAUSE)
@@ -189,7 +196,7 @@ def shim_of(directory: Path) -> int:
 async def test_a_shim_that_fails_itself_leaves_a_record_and_no_process(root, tmp_path):
     breaking = tmp_path / "breaking.py"
     breaking.write_text(BREAKING.format(folder=str(Path(shim.__file__).parent)))
-    launcher = LocalLauncher(reactor, root)
+    launcher = Launcher(reactor, root)
     launcher._program = breaking
     script = "trap '' TERM; sleep 1000 & sleep 1000 & wait"
     handle = await launcher.start(Job(KEY, ("sh", "-c", script), {"PATH": "/usr/bin:/bin"}, tmp_path))
@@ -220,7 +227,7 @@ async def test_a_process_that_only_has_the_number_of_the_shim_is_let_be(root):
         directory = a_run(root, lock=b"", pid=who(stranger.pid, stat[1] + 1))
         with (directory / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            launcher = LocalLauncher(reactor, root)
+            launcher = Launcher(reactor, root)
             launcher.cancel(KEY)
             waiting = Deferred.fromCoroutine(launcher.result(KEY))
             await deferLater(reactor, 0.2)
@@ -235,7 +242,7 @@ async def test_a_lock_that_is_looked_at_by_others_is_free(root):
     directory = a_run(root, lock=b"")
     with (directory / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        assert (await LocalLauncher(reactor, root).result(KEY)).why == "never_started"
+        assert (await Launcher(reactor, root).result(KEY)).why == "never_started"
 
 
 def test_a_sweep_ends_what_has_the_mark_and_nothing_else():
@@ -261,18 +268,18 @@ def test_a_sweep_ends_what_has_the_mark_and_nothing_else():
 
 
 def test_the_shim_is_compiled_once_for_the_servers_own_python_alone(root):
-    LocalLauncher(reactor, root, python="/usr/bin/python3")
+    Launcher(reactor, root, python="/usr/bin/python3")
     assert not root.exists()
-    LocalLauncher(reactor, root)
+    Launcher(reactor, root)
     assert [path.name for path in root.iterdir()] == [".shim.pyc"]
     assert root.stat().st_mode & 0o777 == 0o700
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_shim_runs_from_its_source_too(root, job, tmp_path):
-    launcher = LocalLauncher(reactor, root, python=PYTHON)
+    launcher = Launcher(reactor, root, python=PYTHON)
     assert (await launcher.result(await launcher.start(job))).exit_code == 0
 
 
 def test_nothing_isolates_its_steps(root):
-    assert LocalLauncher(reactor, root).isolation == ""
+    assert Launcher(reactor, root).isolation == ""

@@ -26,7 +26,7 @@ class Prepared:
         )
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any] | None:
-        """Run it; its first row if it has one.  Fails with SQLAlchemy's errors."""
+        """Run it in a transaction that has begun; its first row if it has one.  Fails with SQLAlchemy's errors."""
         cursor = connection.connection.cursor()
         driver = self._dialect.loaded_dbapi
         try:

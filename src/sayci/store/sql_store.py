@@ -220,7 +220,7 @@ class SqlStore:
         return await self._write(lambda connection: builds.add(connection, build, now))
 
     async def advance(self, build_id: int, move: Callable[[Build], Build]) -> Build:
-        """`move` may be called more than once; what it changes beside states, results, reasons and times is not kept."""
+        """`move` may be called more than once; what it makes of numbers, refs, commits and steps' names is not kept."""
         return await self._write(lambda connection: builds.advance(connection, build_id, move))
 
     async def build(self, project_id: int, number: int) -> Build:
