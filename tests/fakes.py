@@ -99,7 +99,7 @@ class FakeSources:
     """Repositories that hold what the test says, and real workspaces in a temporary directory."""
 
     def __init__(self, workspaces: Path, files=("Makefile",)):
-        self.transcript = []
+        self.transcript: list = []
         self.branches = {"main": "1" * 40}
         self.files = files
         self.problems: list[SayciError] = []

@@ -58,13 +58,14 @@ class Server:
             self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment
         )
         log.close()
+        assert self.process.stdout is not None
         said = b""
         while b"is at http" not in said or (self.token == "" and b"Sign in" not in said):
             line = self.process.stdout.readline()
             if not line:
                 raise AssertionError("sayci ended", self.log())
             said += line
-        self.base = re.search(rb"is at (http\S+)/", said).group(1).decode()
+        self.base = re.findall(rb"is at (http\S+)/", said)[0].decode()
         link = re.search(rb"(http\S+code=\S+)", said)
         self.link = link.group(1).decode() if link else ""
         return self
@@ -94,7 +95,8 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
-            self.process.stdout.close()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
         code, self.process = self.process.returncode, None
         return code
 

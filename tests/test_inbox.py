@@ -13,11 +13,12 @@ from sayci.change import Change
 from sayci.delivery import Message, Verdict
 from sayci.errors import Conflict, Malformed, UnknownDelivery
 from sayci.event import DeliveryChanged
+from sayci.forges.github import GitHub
 from sayci.inbox import Inbox
 from tests.factories import NOW, deploying_settings, new_delivery
 
 
-class FakeForge:
+class FakeForge(GitHub):
     """Reads bodies that say plainly what they mean."""
 
     def parse(self, headers, body):

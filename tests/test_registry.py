@@ -168,7 +168,7 @@ async def test_a_removed_project_leaves_nothing(registry, sources, mirrored, sto
         await registry.remove(project.name)
     busy.clear()
     await ledger.advance(build.id, lambda build: build.cancelled(NOW, "x"))
-    heard = []
+    heard: list = []
     bus.subscribe(heard.append)
     await registry.remove(project.name)
     await registry.stop()

@@ -142,7 +142,9 @@ class Build:
 
     def described(self, message: str, author: str) -> Build:
         """The build with what its commit says of itself, where nobody has said so yet."""
-        return self if self.message else replace(self, message=cut(message, MESSAGE_LIMIT), author=cut(author, NAME_LIMIT))
+        return (
+            self if self.message else replace(self, message=cut(message, MESSAGE_LIMIT), author=cut(author, NAME_LIMIT))
+        )
 
     def cancelled(self, now: float, reason: str) -> Build:
         """Somebody, or a newer push, wants its end: at once while it is queued, else as soon as its processes are gone."""

@@ -120,7 +120,7 @@ class Sayci(Service):
         self._reactor = reactor
         self._data = DataDirectory(settings.data)
         self._addresses = Addresses(settings.public_url)
-        self._site = make_site(Resource(), clock=reactor)  # type: ignore[no-untyped-call]  # Twisted states no types
+        self._site = make_site(Resource(), clock=reactor)
         self._ports: list[IListeningPort] = []
         self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()
@@ -134,7 +134,7 @@ class Sayci(Service):
         except SayciError as error:
             sys.stderr.write(f"sayci: {error}\n")
             raise SystemExit(1) from None
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted states no types here
 
     async def _stop(self) -> None:
         for port in self._ports:
@@ -147,7 +147,7 @@ class Sayci(Service):
 
     def stopService(self) -> Deferred[None]:
         """Take no more requests, let go of the running steps, and close; the next server takes them up."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]  # nor here
         return Deferred.fromCoroutine(self._stop())
 
     # -- ports

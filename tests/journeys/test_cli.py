@@ -27,39 +27,42 @@ def repository(tmp_path):
     return made
 
 
-@pytest.fixture
-def sayci(server_of, tmp_path):
-    """Run the client; it has signed in with the printed link."""
-    server = server_of("--allow-url", "file", sign_in=False)
+class Client:
+    """Runs the client against a server, with a configuration of its own."""
 
-    def run(*arguments, code=0, **keywords):
+    def __init__(self, server, home):
+        self.server = server
+        self._environment = {"PATH": os.environ["PATH"], "PYTHONPATH": "src", "HOME": str(home)}
+
+    def __call__(self, *arguments, code=0, typed=""):
+        """What it prints; it ends with this exit code."""
         end = subprocess.run(
             (sys.executable, "-m", "sayci.cli.main", *arguments),
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": "src",
-                "HOME": str(tmp_path),
-                "XDG_CONFIG_HOME": str(tmp_path / "config"),
-            },
+            env=self._environment,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            **({"stdin": subprocess.DEVNULL} | keywords if "input" not in keywords else keywords),
         )
         assert end.returncode == code, (arguments, end.stdout, end.stderr)
         return end.stdout
 
-    run.server = server
-    run("login", server.link)
-    return run
+
+@pytest.fixture
+def sayci(server_of, tmp_path):
+    """A client that has signed in with the printed link."""
+    server = server_of("--allow-url", "file", sign_in=False)
+    client = Client(server, tmp_path)
+    client("login", server.link)
+    return client
 
 
 def test_from_login_to_a_deployed_commit(sayci, repository, tmp_path):
     said = sayci("add", "demo", repository.url, "--deploy-branch", "main")
     assert f"{sayci.server.base}/hooks/demo" in said
     sayci("env", "set", "demo", "LEVEL=high")
-    sayci("env", "set", "demo", "TOKEN", "--secret", input="opens-everything\n")
+    sayci("env", "set", "demo", "TOKEN", "--secret", typed="opens-everything\n")
     listed = sayci("env", "list", "demo")
     assert "LEVEL" in listed
     assert "high" in listed

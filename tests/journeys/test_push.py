@@ -67,12 +67,12 @@ def deliver(server, secret, payload, project="flour", **keywords):
 
 def test_a_push_is_tested_deployed_and_told_to_the_forge(registered, origin, forge):
     server, secret = registered
-    for name, value in (
+    for name, variable in (
         ("LEVEL", {"value": "high"}),
         ("COVERAGE_TOKEN", {"value": "covers-it-all", "secret": True, "scope": "test"}),
         ("DEPLOY_KEY", {"value": "opens-the-door", "secret": True, "scope": "deploy"}),
     ):
-        assert server.request("PUT", f"/api/v1/projects/flour/environment/{name}", value).code == 200
+        assert server.request("PUT", f"/api/v1/projects/flour/environment/{name}", variable).code == 200
     commit = origin[0].commit({"grain": "wheat"}, "Grind wheat")
 
     answer = deliver(server, secret, payloads.push(after=commit, message="Grind wheat", author="Ada Quill"))

@@ -202,7 +202,7 @@ def test_a_step_that_is_still_running_is_attached_to_and_can_be_cancelled(sayci_
 def shims_of(server):
     """The process ids of the shims of a server's steps."""
     records = [path.read_text() for path in (server.data / "builds").glob("*/*/pid")]
-    return [int(re.search(r"\bpid \d+:(\d+)", record).group(1)) for record in records]
+    return [int(re.findall(r"\bpid \d+:(\d+)", record)[0]) for record in records]
 
 
 def test_a_test_whose_shim_died_with_the_server_is_queued_again(sayci_server, slow, tmp_path):
