@@ -134,6 +134,16 @@ async def test_a_replayed_delivery_is_built_and_never_deploys(inbox, accept, sto
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_commit_that_was_built_before_is_tested_and_not_deployed(inbox, accept, settled, store, project):
+    for number in (1, 2):
+        over = settled(1)
+        inbox.put(await accept(push(), str(number)), Change(**push()))
+        await over
+    first, second = await store.build(project.id, 1), await store.build(project.id, 2)
+    assert (first.deploys, second.deploys) == (True, False)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_replay_says_why_again(inbox, accept, project):
     delivery = await accept(push(message="[skip ci]"), verdict=Verdict.FAILED)
     again = await inbox.replay(project, delivery.id)

@@ -72,7 +72,7 @@ def test_a_push_elsewhere_is_tested_and_never_deployed(project, ref):
 
 
 def test_a_replayed_push_is_tested_and_neither_deployed_nor_put_in_place_of_newer_ones():
-    build = build_of_push(DEPLOYING, a_change(), 7, replayed=True)
+    build = build_of_push(DEPLOYING, a_change(), 7, is_new=False)
     assert names(build) == [CHECKOUT, TEST]
     assert not build.supersedes
 
@@ -81,12 +81,12 @@ def test_a_replayed_push_is_tested_and_neither_deployed_nor_put_in_place_of_newe
 @given(
     branch=st.sampled_from(["main", "other", "release/1", "MAIN"]),
     deploy_branch=st.sampled_from([None, "main", "other", "release/1"]),
-    replayed=st.booleans(),
+    is_new=st.booleans(),
 )
-def test_a_push_deploys_exactly_where_it_is_new_and_to_the_deploy_branch(branch, deploy_branch, replayed):
+def test_a_push_deploys_exactly_where_it_is_new_and_to_the_deploy_branch(branch, deploy_branch, is_new):
     project = a_project(deploy_branch=deploy_branch)
-    build = build_of_push(project, a_change(ref=f"refs/heads/{branch}"), None, replayed=replayed)
-    assert (DEPLOY in names(build)) == (branch == deploy_branch and not replayed)
+    build = build_of_push(project, a_change(ref=f"refs/heads/{branch}"), None, is_new=is_new)
+    assert (DEPLOY in names(build)) == (branch == deploy_branch and is_new)
     assert names(build)[:2] == [CHECKOUT, TEST]
 
 

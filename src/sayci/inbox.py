@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -116,22 +117,19 @@ class Inbox:
 
     async def _look_at(self, together: list[tuple[Delivery, Change]]) -> None:
         """All at once, so that they share the store's transactions; those of one branch do not depend on each other."""
-        newest = {(delivery.project_id, change.ref): delivery.id for delivery, change in together}
-        decisions = [
-            self._surely(delivery, change, overtaken=newest[delivery.project_id, change.ref] != delivery.id)
-            for delivery, change in together
-        ]
-        await gatherResults([Deferred.fromCoroutine(decision) for decision in decisions], consumeErrors=True)
+        newest = {(delivery.project_id, change.ref): (delivery, change) for delivery, change in together}
+        chosen = {delivery.id for delivery, _ in newest.values()}
+        overtaken = [delivery for delivery, _ in together if delivery.id not in chosen]
+        work = [self._surely(partial(self._decide, delivery, change)) for delivery, change in newest.values()]
+        if overtaken:
+            work.append(self._surely(partial(self._ledger.supersede, overtaken)))
+        await gatherResults([Deferred.fromCoroutine(part) for part in work], consumeErrors=True)
 
-    async def _surely(self, delivery: Delivery, change: Change, *, overtaken: bool) -> None:
-        """Decide, however long the database takes no writes; the order of a branch's pushes is kept."""
+    async def _surely(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do it, however long the database takes no writes; the order of a branch's pushes is kept."""
         while True:
             try:
-                if overtaken:
-                    words = f"A newer push to {change.branch} came before this one was looked at."
-                    await self._ledger.settle(delivery.id, Verdict.SUPERSEDED, words)
-                else:
-                    await self._decide(delivery, change)
+                await work()
                 return
             except Unavailable:
                 await deferLater(self._clock, PAUSE)
@@ -143,7 +141,8 @@ class Inbox:
         if ignored:
             return (await self._ledger.settle(delivery.id, Verdict.IGNORED, ignored)).delivery
         project = await self._store.project_by_id(delivery.project_id)
-        new = trigger.build_of_push(project, change, delivery.id, replayed=replayed)
+        is_new = not replayed and not await self._store.was_built(project.id, change.ref, change.commit)
+        new = trigger.build_of_push(project, change, delivery.id, is_new=is_new)
         return (await self._ledger.settle(delivery.id, Verdict.BUILT, "", new)).delivery
 
     async def _read(self, delivery: Delivery, stored: StoredBody) -> Message | None:

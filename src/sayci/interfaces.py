@@ -218,7 +218,10 @@ class Store(Protocol):
         ...
 
     async def set_access_token(self, name: str, access_token: str) -> Project:
-        """Replace the forge's access token; "" removes it.  Raises UnknownProject."""
+        """Replace the forge's access token; "" removes it.  What was not told with the old one is due again.
+
+        Raises UnknownProject.
+        """
         ...
 
     async def set_webhook_secret(self, name: str, webhook_secret: str) -> Project:
@@ -273,6 +276,10 @@ class Store(Protocol):
         """Say what became of a delivery and make its build, in one transaction.  Raises UnknownDelivery, UnknownProject."""
         ...
 
+    async def supersede(self, delivery_ids: Sequence[int], explanation: str) -> None:
+        """Give all these deliveries that are still `received` the verdict `superseded`, in one transaction."""
+        ...
+
     async def unsettled(self, *, after: int = 0, limit: int = 100) -> Sequence[tuple[Delivery, StoredBody]]:
         """Deliveries whose verdict is still `received`, the oldest first: what a stopped server left."""
         ...
@@ -324,6 +331,10 @@ class Store(Protocol):
 
     async def green_build(self, project_id: int, commit: str) -> Build:
         """The newest build whose tests succeeded for `commit`.  Raises NotGreen."""
+        ...
+
+    async def was_built(self, project_id: int, ref: str, commit: str) -> bool:
+        """Whether there is a build of that commit and ref already."""
         ...
 
     async def is_newest(self, build: Build) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sayci.build import Build, NewBuild
 from sayci.bus import Bus
@@ -41,9 +42,12 @@ class Ledger:
             self._tell(*settled.superseded, settled.build)
         return settled
 
-    def accepted(self, delivery: Delivery) -> None:
-        """A delivery is on disk."""
-        self._bus.publish(DeliveryChanged(delivery))
+    async def supersede(self, deliveries: Sequence[Delivery]) -> None:
+        """Say of deliveries that newer pushes to their branches came before they were looked at."""
+        words = "A newer push to the same branch came before this one was looked at."
+        await self._store.supersede([delivery.id for delivery in deliveries], words)
+        for delivery in deliveries:
+            self._bus.publish(DeliveryChanged(replace(delivery, verdict=Verdict.SUPERSEDED, explanation=words)))
 
     def _tell(self, *builds: Build) -> None:
         for build in builds:

@@ -27,6 +27,7 @@ from sayci.background import Background
 from sayci.build import Build
 from sayci.bus import Bus
 from sayci.errors import CannotStart, SayciError
+from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
@@ -120,7 +121,9 @@ class Sayci(Service):
         self._reactor = reactor
         self._data = DataDirectory(settings.data)
         self._addresses = Addresses(settings.public_url)
-        self._site = make_site(Resource(), clock=reactor)
+        self._bus = Bus()
+        self._metrics = Metrics(self._bus)
+        self._site = make_site(Resource(), clock=reactor, answered=self._metrics.answered)
         self._ports: list[IListeningPort] = []
         self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()
@@ -181,7 +184,7 @@ class Sayci(Service):
         sample_url = sample.url_of(data)
         policy = Policy(settings.allowed_schemes, frozenset({sample_url} if settings.sample else ()))
 
-        bus = Bus()
+        bus, metrics = self._bus, self._metrics
         ledger = Ledger(store, bus, reactor.seconds)
         logs = FileLogs(data / "builds", reactor, threads)
         sources = GitSources(
@@ -203,7 +206,6 @@ class Sayci(Service):
         forge = GitHub()
         inbox = Inbox(store, ledger, forge, reactor)
         registry = Registry(store, sources, logs, bus, policy, reactor.seconds, scheduler.require_idle)
-        metrics = Metrics(bus)
         pool = HTTPConnectionPool(reactor)
         statuses = GitHubStatuses(Agent(reactor, pool=pool), reactor, settings.github_api)
         outbox = Outbox(
@@ -216,7 +218,15 @@ class Sayci(Service):
             random=random.random,
         )
         sign_in = SignIn(store, reactor.seconds)
-        hooks = Hooks(store, forge, inbox.put, reactor, in_thread=partial(deferToThreadPool, reactor, threads))
+        hooks = Hooks(
+            store,
+            forge,
+            inbox.put,
+            reactor,
+            in_thread=partial(deferToThreadPool, reactor, threads),
+            refused=metrics.delivery_refused,
+            ignored=lambda delivery: bus.publish(DeliveryChanged(delivery)),
+        )
         api = Api(store, registry, scheduler, inbox, sign_in, logs, bus, reactor, self._addresses, __version__)
         pages = Pages(
             store=store,
@@ -232,6 +242,7 @@ class Sayci(Service):
             version=__version__,
             isolation=launcher.isolation,
         )
+        metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
         health = Health(store, metrics, reactor, reactor.seconds).app.resource()
         whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
         self._site.resource = Root(hooks.resource, whole, pages.resource())

@@ -5,14 +5,12 @@ Only digests reach the store; what is wrong counts against the address that it c
 
 from __future__ import annotations
 
-import ipaddress
-import math
-from collections import OrderedDict
 from collections.abc import Callable
 
 from sayci.account import TOKEN_PREFIX, Access, Actor, Token, digest_of, new_secret
-from sayci.errors import Invalid, TooOften, Unauthenticated
+from sayci.errors import Invalid, Unauthenticated
 from sayci.interfaces import Store
+from sayci.tries import WrongTries
 
 #: The administrator's name in records, for whoever signs in with a code.
 ADMINISTRATOR = "admin"
@@ -24,62 +22,6 @@ SESSION_LIFETIME = 30 * DAY
 NAME_LIMIT = 100
 LONGEST_DAYS = 3650
 SECRET_LIMIT = 200
-
-
-class WrongTries:
-    """How many wrong tries each client address has left: a token bucket for each (`burst`, one more every `refill` seconds).
-
-    At most `room` addresses are remembered, those that tried last; the others have all their tries again.
-    """
-
-    def __init__(self, clock: Callable[[], float], *, burst: int = 20, refill: float = 6.0, room: int = 10_000) -> None:
-        self._clock = clock
-        self._burst = burst
-        self._refill = refill
-        self._room = room
-        self._full_at: OrderedDict[str, float] = OrderedDict()
-
-    def check(self, address: str) -> None:
-        """Raises TooOften, with the whole seconds to wait, when the address has no try left."""
-        wait = self._debt(_network_of(address)) - (self._burst - 1) * self._refill
-        if wait > 0:
-            raise TooOften("too many wrong tries; seconds to wait", math.ceil(wait))
-
-    def wrong(self, address: str) -> None:
-        """Take one try from the address."""
-        network = _network_of(address)
-        self._full_at[network] = self._clock() + self._debt(network) + self._refill
-        self._full_at.move_to_end(network)
-        while len(self._full_at) > self._room:
-            self._full_at.popitem(last=False)
-
-    def right(self, address: str) -> None:
-        """Give one try back: it was not wrong after all."""
-        network = _network_of(address)
-        if network in self._full_at:
-            self._full_at[network] -= self._refill
-
-    def __len__(self) -> int:
-        """How many addresses are remembered."""
-        return len(self._full_at)
-
-    def _debt(self, network: str) -> float:
-        """Seconds until the network has all its tries again; never more than if it had none, should the clock be set back."""
-        debt = self._full_at.get(network, 0.0) - self._clock()
-        return min(max(0.0, debt), self._burst * self._refill)
-
-
-def _network_of(address: str) -> str:
-    """Whom an address stands for: itself, or the /64 of an IPv6 address, which is one customer's."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:SECRET_LIMIT]
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 def check_token_name(name: str) -> str:
@@ -139,12 +81,15 @@ class SignIn:
         return await self._store.add_token(name, access, digest_of(secret), now, expires_at), secret
 
     async def actor_of_token(self, secret: str, *, address: str = "") -> Actor:
-        """Who holds a token.  Raises Unauthenticated; TooOften, even for a right one, after too many wrong ones."""
-        self._tokens.check(address)
+        """Who holds a token.  Raises Unauthenticated, and TooOften after too many wrong ones; a right one always passes.
+
+        Behind a proxy all clients have one address: nobody may be locked out by what another one sends.
+        """
         actor = None
         if secret.startswith(TOKEN_PREFIX) and len(secret) <= SECRET_LIMIT:
             actor = await self._store.actor_of_token(digest_of(secret), self._clock())
         if actor is None:
+            self._tokens.check(address)
             self._tokens.wrong(address)
             raise Unauthenticated("the token is not known here, or has expired")
         return actor

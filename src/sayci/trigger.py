@@ -18,12 +18,13 @@ def why_ignored(change: Change) -> str:
     return ""
 
 
-def build_of_push(project: Project, change: Change, delivery_id: int | None, *, replayed: bool = False) -> NewBuild:
+def build_of_push(project: Project, change: Change, delivery_id: int | None, *, is_new: bool = True) -> NewBuild:
     """The build that a push makes: a test, and on the deploy branch a deploy after it.
 
-    A replayed delivery never deploys: it may be old, and what is deployed newer.
+    It supersedes and deploys only where `is_new`: a delivery that is replayed, or tells of a commit that has been built on
+    its branch before, may be old, and what is deployed may be newer.
     """
-    deploys = change.ref == project.deploy_ref and not replayed
+    deploys = change.ref == project.deploy_ref and is_new
     return NewBuild(
         project.id,
         Cause.PUSH,
@@ -33,7 +34,7 @@ def build_of_push(project: Project, change: Change, delivery_id: int | None, *, 
         change.message,
         change.author,
         delivery_id=delivery_id,
-        supersedes=not replayed,
+        supersedes=is_new,
     )
 
 

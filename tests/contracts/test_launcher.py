@@ -585,10 +585,12 @@ async def test_any_number_may_wait_and_one_that_stops_waiting_disturbs_nobody(pl
     handle = await server.start(place.script("echo ready; while [ ! -e go ]; do sleep 0.02; done; exit 6"))
     waiting = [Deferred.fromCoroutine(each.result(handle)) for each in (server, server, other, other)]
     await place.told(b"ready")
+    before = len(reactor.getReaders())
     gone = [Deferred.fromCoroutine(each.result(handle)) for each in (server, other)]
     for deferred in gone:
         deferred.addErrback(lambda _: None)
         deferred.cancel()
+    assert len(reactor.getReaders()) == before
     (place.workspace / "go").touch()
     assert {ended.exit_code for ended in await gatherResults(waiting)} == {6}
     assert (await server.result(handle)).exit_code == 6

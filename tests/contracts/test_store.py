@@ -854,6 +854,21 @@ async def test_a_status_that_was_given_up_is_due_when_there_is_something_new_to_
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_was_given_up_is_due_again_with_a_new_access_token(store, project, other):
+    await store.add_build(new_build(project.id), NOW)
+    (due,) = await store.due_statuses(NOW)
+    await store.status_failed(due.id, due.version, "the token is wrong", None)
+    await store.set_access_token(other.name, "another project's")
+    assert await store.due_statuses(NOW) == []
+    await store.set_access_token(project.name, "a better token")
+    (again,) = await store.due_statuses(NOW)
+    assert (again.id, again.attempts) == (due.id, 0)
+    await store.status_told(again.id, again.version)
+    await store.set_access_token(project.name, "an even better token")
+    assert await store.due_statuses(NOW) == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_statuses_come_oldest_first_and_no_more_than_asked_for(store, project):
     for number in range(4):
         await store.add_build(new_build(project.id, ref=f"refs/heads/b{number}", commit=commit(number)), NOW)
@@ -908,6 +923,32 @@ async def test_a_superseded_build_says_so_of_its_commit(store, project):
 async def test_to_tell_of_a_status_that_is_not_there_is_nothing(store):
     await store.status_told(1, 1)
     await store.status_failed(HUGE, 1, "error", None)
+
+
+# ------------------------------------------------------------------------------------------------ pushes that come again
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_deliveries_that_nobody_has_looked_at_are_superseded(store, project):
+    waiting = [(await store.accept(new_delivery(project.id, forge_id=str(number)))).delivery for number in range(3)]
+    built = (await store.settle(waiting[0].id, Verdict.BUILT, "", new_build(project.id))).delivery
+    await store.supersede([delivery.id for delivery in waiting], "A newer push came.")
+    found = [(await store.delivery(project.id, delivery.id))[0] for delivery in waiting]
+    assert found[0] == built
+    assert {(delivery.verdict, delivery.explanation) for delivery in found[1:]} == {
+        (Verdict.SUPERSEDED, "A newer push came.")
+    }
+    assert await store.unsettled() == []
+    await store.supersede([], "nothing")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_commit_was_built_where_its_project_has_a_build_of_it_on_that_ref(store, project, other):
+    build = (await store.add_build(new_build(project.id), NOW)).build
+    assert await store.was_built(project.id, build.ref, build.commit)
+    assert not await store.was_built(project.id, "refs/heads/topic", build.commit)
+    assert not await store.was_built(project.id, build.ref, commit(7))
+    assert not await store.was_built(other.id, build.ref, build.commit)
 
 
 # ------------------------------------------------------------------------------------------------ people and programs

@@ -46,3 +46,19 @@ def test_its_errors_are_sqlalchemys_and_tell_no_values(engines):
         insert.first(connection, {"first": "a secret value", "second": None})
     assert "a secret value" not in str(raised.value).partition("DETAIL")[0]
     assert not raised.value.connection_invalidated
+
+
+def test_a_connection_that_was_lost_is_not_used_again(postgresql):
+    engines = open_engines(read_url(postgresql.fresh()), readers=1)
+    insert = Prepared(sa.text("SELECT :first, :second"), engines.writer.dialect)
+    with engines.reader.connect() as other, engines.writer.connect() as connection, connection.begin() as transaction:
+        process = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar()
+        other.execute(sa.text("SELECT pg_terminate_backend(:process, 30000)"), {"process": process})
+        with pytest.raises(exc.OperationalError) as raised:
+            insert.first(connection, {"first": 1, "second": 2})
+        assert raised.value.connection_invalidated
+        assert connection.invalidated
+        transaction.rollback()
+    with engines.writer.begin() as connection:
+        assert insert.first(connection, {"first": "1", "second": "2"}) == ("1", "2")
+    engines.close()

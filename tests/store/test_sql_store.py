@@ -581,9 +581,11 @@ def test_a_move_writes_what_differs_and_nothing_else(tmp_path):
     def written_by(move):
         statements.clear()
         now(store.advance(build.id, move))
-        return [statement.partition(" WHERE")[0] for statement, _ in statements if statement.startswith("UPDATE")]
+        words = [re.split(r" WHERE| \(", statement)[0] for statement, _ in statements]
+        return [each for each in words if each.startswith(("UPDATE", "INSERT", "DELETE"))]
 
     assert written_by(lambda old: old) == []
-    assert written_by(lambda old: old.claimed(NOW)) == ["UPDATE builds SET state=?, started_at=?"]
+    claimed = written_by(lambda old: old.claimed(NOW))
+    assert claimed == ["UPDATE builds SET state=?, started_at=?", "INSERT INTO statuses"]
     started = written_by(lambda old: old.with_step(old.step("checkout").started(NOW, "handle")))
-    assert started == ["UPDATE steps SET state=?, handle=?, started_at=?"]
+    assert started == ["UPDATE steps SET state=?, handle=?, started_at=?", "INSERT INTO statuses"]

@@ -20,7 +20,6 @@ from sayci.errors import TooOften, Unavailable, UnknownProject, WrongSignature
 from sayci.forges.github import GitHub
 from sayci.project import Settings
 from sayci.web.hooks import (
-    ADDRESSES_LIMIT,
     IN_THREAD_FROM,
     KEPT_VALUE_LIMIT,
     LOG_PERIOD,
@@ -29,8 +28,7 @@ from sayci.web.hooks import (
     WRONG_TRIES,
     Hooks,
     RefusalLog,
-    WrongTries,
-    network_of,
+    client_of,
 )
 from sayci.web.root import Root
 from tests.factories import a_delivery, a_project
@@ -592,39 +590,6 @@ async def test_a_flood_of_wrong_signatures_leaves_few_lines_in_the_log_and_no_tr
     assert await kept(store, flour) == []
 
 
-def test_tries_come_back_with_time_up_to_the_limit():
-    tries = WrongTries()
-    assert [tries.wait("a", 0.0) for _ in range(WRONG_TRIES)] == [0.0] * WRONG_TRIES
-    assert tries.wait("a", 0.0) == SECONDS_PER_TRY
-    assert tries.wait("a", 0.5) == SECONDS_PER_TRY - 0.5
-    assert tries.wait("b", 0.5) == 0.0
-    assert tries.wait("a", SECONDS_PER_TRY) == 0.0
-    assert tries.wait("a", SECONDS_PER_TRY) > 0.0
-    assert [tries.wait("a", 1e6) for _ in range(WRONG_TRIES)] == [0.0] * WRONG_TRIES
-    assert tries.wait("a", 1e6) > 0.0
-
-
-def test_waiting_is_not_prolonged_by_trying():
-    tries = WrongTries()
-    for _ in range(WRONG_TRIES + 1000):
-        tries.wait("a", 0.0)
-    assert tries.wait("a", SECONDS_PER_TRY) == 0.0
-
-
-def test_only_so_many_addresses_are_remembered_and_the_most_recent_ones():
-    tries = WrongTries()
-    for _ in range(WRONG_TRIES):
-        tries.wait("old", 0.0)
-        tries.wait("steady", 0.0)
-    for number in range(ADDRESSES_LIMIT - 1):
-        tries.wait(f"n{number}", 0.0)
-        if number == 5:
-            assert tries.wait("steady", 0.0) > 0.0
-    assert tries.wait("steady", 0.0) > 0.0
-    assert tries.wait("old", 0.0) == 0.0
-    assert len(tries._empty_until) == ADDRESSES_LIMIT
-
-
 @pytest.mark.parametrize(
     ("one", "other", "are_one"),
     (
@@ -638,13 +603,13 @@ def test_only_so_many_addresses_are_remembered_and_the_most_recent_ones():
     ),
 )
 def test_a_customer_of_ipv6_counts_as_one(one, other, are_one):
-    first, second = (network_of((IPv6Address if ":" in host else IPv4Address)("TCP", host, 1)) for host in (one, other))
+    first, second = (client_of((IPv6Address if ":" in host else IPv4Address)("TCP", host, 1)) for host in (one, other))
     assert (first == second) is are_one
 
 
 def test_an_address_that_is_none_of_the_internets_counts_too():
-    assert network_of(UNIXAddress("/run/x")) == network_of(None) == "local"
-    assert network_of(IPv4Address("TCP", "nonsense", 1)) == "nonsense"
+    assert client_of(UNIXAddress("/run/x")) == client_of(None) == "local"
+    assert client_of(IPv4Address("TCP", "nonsense", 1)) == "nonsense"
 
 
 def test_refusals_are_logged_at_once_and_then_one_line_for_each_period(logged):

@@ -386,7 +386,7 @@ class _Child(ProcessProtocol):
 
     def gone(self) -> Deferred[None]:
         """Fires when the shim has ended."""
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 

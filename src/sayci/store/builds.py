@@ -219,6 +219,12 @@ def green(connection: Connection, project_id: int, commit: str) -> Build:
     return found[0]
 
 
+def is_there(connection: Connection, project_id: int, ref: str, commit: str) -> bool:
+    """Whether there is a build of that commit and ref."""
+    same = (builds.c.project_id == project_id, builds.c.commit == commit, builds.c.ref == ref)
+    return connection.execute(sa.select(builds.c.id).where(*same).limit(1)).first() is not None
+
+
 def is_newest(connection: Connection, build: Build) -> bool:
     """Whether no later build of its ref has another commit."""
     later = sa.select(builds.c.id).where(

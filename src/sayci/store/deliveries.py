@@ -115,6 +115,12 @@ def settle(
     return Settled(after) if added is None else Settled(after, added.build, added.superseded)
 
 
+def supersede(connection: Connection, delivery_ids: Sequence[int], explanation: str) -> None:
+    """Say of all those that nobody has looked at yet that they were superseded."""
+    where = (IS_RECEIVED, deliveries.c.id.in_(delivery_ids))
+    connection.execute(sa.update(deliveries).where(*where).values(verdict=Verdict.SUPERSEDED, explanation=explanation))
+
+
 def unsettled(connection: Connection, after: int, limit: int) -> Sequence[tuple[Delivery, StoredBody]]:
     """Those that nobody has looked at, the oldest first; fewer when their bodies are large."""
     sizes = sa.select(deliveries.c.id, deliveries.c.size).where(IS_RECEIVED, deliveries.c.id > after)

@@ -132,9 +132,13 @@ class SqlStore:
 
     async def set_access_token(self, name: str, access_token: str) -> Project:
         """Replace it."""
-        return await self._write(
-            lambda connection: projects.set_access_token(connection, self._seal, name, access_token), self._hooks
-        )
+
+        def work(connection: Connection) -> Project:
+            project = projects.set_access_token(connection, self._seal, name, access_token)
+            statuses.try_again(connection, project.id)
+            return project
+
+        return await self._write(work, self._hooks)
 
     async def set_webhook_secret(self, name: str, webhook_secret: str) -> Project:
         """Replace it."""
@@ -201,6 +205,10 @@ class SqlStore:
             lambda connection: deliveries.settle(connection, delivery_id, verdict, explanation, build, now)
         )
 
+    async def supersede(self, delivery_ids: Sequence[int], explanation: str) -> None:
+        """In one statement."""
+        await self._write(lambda connection: deliveries.supersede(connection, delivery_ids, explanation))
+
     async def unsettled(self, *, after: int = 0, limit: int = 100) -> Sequence[tuple[Delivery, StoredBody]]:
         """The oldest first."""
         return await self._read(lambda connection: deliveries.unsettled(connection, after, limit))
@@ -252,6 +260,10 @@ class SqlStore:
     async def green_build(self, project_id: int, commit: str) -> Build:
         """The newest."""
         return await self._read(lambda connection: builds.green(connection, project_id, commit))
+
+    async def was_built(self, project_id: int, ref: str, commit: str) -> bool:
+        """Whatever became of that build."""
+        return await self._read(lambda connection: builds.is_there(connection, project_id, ref, commit))
 
     async def is_newest(self, build: Build) -> bool:
         """Of its ref."""

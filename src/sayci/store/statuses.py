@@ -83,6 +83,12 @@ def failed(connection: Connection, status_id: int, version: int, error: str, ret
     _update(connection, status_id, version, attempts=statuses.c.attempts + 1, error=error, due_at=retry_at)
 
 
+def try_again(connection: Connection, project_id: int) -> None:
+    """Make due at once what the project has not told yet, also what was given up."""
+    untold = (statuses.c.project_id == project_id, statuses.c.told.is_(False))
+    connection.execute(sa.update(statuses).where(*untold).values(attempts=0, error="", due_at=0))
+
+
 def _update(connection: Connection, status_id: int, version: int, **values: object) -> None:
     where = (statuses.c.id == status_id, statuses.c.version == version)
     connection.execute(sa.update(statuses).where(*where).values(values))

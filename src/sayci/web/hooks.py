@@ -13,8 +13,6 @@ route, four more Deferreds and adapting the request take 130 of the 430 microsec
 
 from __future__ import annotations
 
-import ipaddress
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,6 +33,7 @@ from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.errors import Invalid, Malformed, SayciError, TooOften, UnknownProject, WrongSignature
 from sayci.interfaces import Forge
 from sayci.project import Project, check_name
+from sayci.tries import WrongTries, network_of
 from sayci.trigger import why_ignored
 from sayci.web.answer import JSON, answer, set_header
 from sayci.web.problems import problem, problem_of
@@ -45,8 +44,7 @@ IN_THREAD_FROM = 256 * 1024
 #: An address may be wrong so many times at once, and then once in so many seconds.
 WRONG_TRIES = 20
 SECONDS_PER_TRY = 2.0
-#: At most so many addresses are remembered for being wrong, and so many projects for what was refused.
-ADDRESSES_LIMIT = 10_000
+#: At most so many projects are remembered for what was refused.
 REFUSALS_LIMIT = 1_000
 #: Seconds that one line in the log speaks for.
 LOG_PERIOD = 10.0
@@ -88,26 +86,6 @@ class Receipt(msgspec.Struct):
     build: int | None
 
 
-class WrongTries:
-    """A token bucket for each address that sends wrong signatures: WRONG_TRIES at once, one more per SECONDS_PER_TRY.
-
-    An address whose bucket is full again is as good as forgotten; when the table is full the one that was wrong the
-    longest time ago is.
-    """
-
-    def __init__(self) -> None:
-        self._empty_until: dict[str, float] = {}  # when the bucket would be full again
-
-    def wait(self, address: str, now: float) -> float:
-        """Count a wrong try of `address`; returns 0.0, or for how many seconds it has been wrong too often."""
-        full_at = max(self._empty_until.pop(address, now), now)
-        excess = full_at + SECONDS_PER_TRY - now - WRONG_TRIES * SECONDS_PER_TRY
-        self._empty_until[address] = full_at if excess > 0 else full_at + SECONDS_PER_TRY
-        if len(self._empty_until) > ADDRESSES_LIMIT:
-            del self._empty_until[next(iter(self._empty_until))]
-        return max(excess, 0.0)
-
-
 class RefusalLog:
     """Says in the log that deliveries were refused: the first at once, those after it in one line per LOG_PERIOD."""
 
@@ -134,18 +112,9 @@ class RefusalLog:
             self._clock.callLater(LOG_PERIOD, self._say)
 
 
-def network_of(address: object) -> str:
-    """Who is counted as one: an IPv4 address, or the /64 that a customer of IPv6 is given."""
-    host = str(getattr(address, "host", "local"))
-    try:
-        parsed = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return host
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
+def client_of(sender: object) -> str:
+    """Who sent it, for counting: the address of a TCP client; all of those without one are one."""
+    return network_of(getattr(sender, "host", "local"))
 
 
 def headers_of(headers: Headers) -> dict[str, list[str]]:
@@ -170,8 +139,9 @@ def kept_of(headers: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]
 class Hooks:
     """Takes deliveries of one kind of forge, for every project.
 
-    `put` is called with each fresh delivery that is to be settled, when it is on disk.  `in_thread` calls a function
-    in a thread and answers its result; it is used for big bodies alone.  `refusals` are the last ones by project id.
+    `put` is called with each fresh delivery that is to be settled, when it is on disk, `ignored` with each that needs no
+    settling, and `refused` for each that is not taken.  `in_thread` calls a function in a thread and answers its result;
+    it is used for big bodies alone.  `refusals` are the last ones by project id.
     """
 
     _log = Logger()
@@ -184,14 +154,18 @@ class Hooks:
         clock: IReactorTime,
         *,
         in_thread: InThread,
+        refused: Callable[[], None] = lambda: None,
+        ignored: Callable[[Delivery], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._forge = forge
         self._put = put
         self._clock = clock
         self._in_thread = in_thread
-        self._tries = WrongTries()
+        self._tries = WrongTries(clock.seconds, burst=WRONG_TRIES, refill=SECONDS_PER_TRY)
         self._refused = RefusalLog(clock)
+        self._count_refused = refused
+        self._ignored = ignored
         self._refusals: dict[int, Refusal] = {}
         # No project has this secret: what is signed for an unknown project is compared with it all the same.
         self._nobodys_secret = new_secret()
@@ -212,14 +186,16 @@ class Hooks:
         try:
             message = await self._read(secret, headers, body)
         except SayciError as error:
-            network = network_of(sender)
-            self._note(project, error, network)
-            raise self._told(error, network) from None
+            client = client_of(sender)
+            self._note(project, error, client)
+            raise self._told(error, client) from None
         known = cast("Project", project)  # nothing is authentic for an unknown one
         accepted = await self._store.accept(self._delivery(known, message, headers, body))
         if accepted.fresh and message.change is not None and accepted.delivery.verdict is Verdict.RECEIVED:
             with self._log.failuresHandled("delivery {id} waits for the next start", id=accepted.delivery.id):
                 self._put(accepted.delivery, message.change)
+        elif accepted.fresh:
+            self._ignored(accepted.delivery)
         return accepted
 
     async def _project_of(self, name: str) -> tuple[Project | None, str]:
@@ -252,21 +228,24 @@ class Hooks:
             self._clock.seconds(),
         )
 
-    def _note(self, project: Project | None, error: SayciError, network: str) -> None:
+    def _note(self, project: Project | None, error: SayciError, client: str) -> None:
         reason = str(error)
-        self._refused.add(f"from {network} for {project.name if project else 'no project'}: {reason}")
+        self._count_refused()
+        self._refused.add(f"from {client} for {project.name if project else 'no project'}: {reason}")
         if project is not None:
             self._refusals.pop(project.id, None)
             self._refusals[project.id] = Refusal(self._clock.seconds(), reason)
             if len(self._refusals) > REFUSALS_LIMIT:
                 del self._refusals[next(iter(self._refusals))]
 
-    def _told(self, error: SayciError, network: str) -> SayciError:
+    def _told(self, error: SayciError, client: str) -> SayciError:
         if not isinstance(error, WrongSignature):
             return error
-        wait = self._tries.wait(network, self._clock.seconds())
-        if wait:
-            return TooOften("too many deliveries with a wrong signature; seconds to wait", math.ceil(wait))
+        try:
+            self._tries.check(client)
+        except TooOften as often:
+            return often
+        self._tries.wrong(client)
         return WrongSignature("there is no such project, or the signature is missing or wrong")
 
 

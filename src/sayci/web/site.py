@@ -333,13 +333,20 @@ class Site(server.Site):
     _log = Logger()
 
     def __init__(
-        self, resource: IResource, body_limit: Callable[[bytes], int], reactor: IReactorTime, *, access_log: bool
+        self,
+        resource: IResource,
+        body_limit: Callable[[bytes], int],
+        reactor: IReactorTime,
+        *,
+        access_log: bool,
+        answered: Callable[[int], None],
     ) -> None:
         # Twisted would read any form of any size into `args`; who wants one reads it with limits of its own.
         super().__init__(resource, timeout=IDLE_LIMIT, reactor=reactor, parsePOSTFormSubmission=False)
         self.body_limit = body_limit
         self.in_files = 0
         self._access_log = access_log
+        self._answered = answered
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 alone: the limits are those of its channel."""
@@ -352,7 +359,8 @@ class Site(server.Site):
         """There is none to close."""
 
     def log(self, request: http.Request) -> None:
-        """A line in the log at debug level for each answer, where that is wanted; without the query, which may be secret."""
+        """Count an answer; where that is wanted, a line at debug level, without the query, which may be secret."""
+        self._answered(request.code)
         if self._access_log:
             self._log.debug(
                 "{client} {method} {path} {code} {size}",
@@ -370,10 +378,11 @@ def make_site(
     clock: IReactorTime,
     body_limit: Callable[[bytes], int] = body_limit,
     access_log: bool = False,
+    answered: Callable[[int], None] = lambda _: None,
 ) -> Site:
     """The factory that serves `resource`.
 
     `body_limit` says how long a body may be, in bytes, at a path (raw, without its query).  `clock` measures the limits of
-    time.  `access_log` adds a line at debug level for each answer.
+    time.  `access_log` adds a line at debug level for each answer.  `answered` is called with the code of each.
     """
-    return Site(resource, body_limit, clock, access_log=access_log)
+    return Site(resource, body_limit, clock, access_log=access_log, answered=answered)
