@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import random
 import sys
@@ -134,6 +135,7 @@ class Sayci(Service):
             self._data.take()
             self._listen()
             self._build()
+            _calm_collector()
         except SayciError as error:
             sys.stderr.write(f"sayci: {error}\n")
             raise SystemExit(1) from None
@@ -285,6 +287,16 @@ class Sayci(Service):
         settings = Settings("sample", sample.url_of(self._data.path), deploy_branch="main")
         project, _ = await registry.register(settings)
         await scheduler.build_by_hand(project, None, "sayci")
+
+
+def _calm_collector() -> None:
+    """Let the garbage collector leave what is here for good alone, and look less often.
+
+    A request makes some hundred short-lived objects; with Python's own thresholds the collector took a fifth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def _why(failure: Failure) -> str:

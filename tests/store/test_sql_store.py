@@ -534,6 +534,9 @@ def test_no_question_is_answered_by_looking_at_every_row_of_a_long_table(tmp_pat
     with contextlib.suppress(NotGreen):
         now(store.green_build(project.id, COMMIT))
     now(store.is_newest(build))
+    now(store.was_built(project.id, MAIN, COMMIT))
+    now(store.supersede([1, 2, 3], "newer"))
+    now(store.set_access_token("web-shop", "another"))
     for due in now(store.due_statuses(NOW)):
         now(store.status_failed(due.id, due.version, "no", NOW))
         now(store.status_told(due.id, due.version))
