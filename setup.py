@@ -1,6 +1,6 @@
 """How sayci is installed; tool settings are in pyproject.toml."""
 
-from setuptools import find_namespace_packages, setup
+from setuptools import find_packages, setup
 
 setup(
     name="sayci",
@@ -12,7 +12,7 @@ setup(
     license_files=["LICENSE"],
     package_dir={"": "src"},
     packages=[
-        *find_namespace_packages("src", include=["sayci", "sayci.*"]),
+        *find_packages("src", include=["sayci", "sayci.*"]),
         "twisted.plugins",
     ],
     package_data={"sayci": ["py.typed", "web/templates/*", "web/static/*", "sample/*"]},
