@@ -26,9 +26,11 @@ def visible(text: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time span as m:ss, from an hour on h:mm:ss; "" where there is none."""
+    """A time span as m:ss, from an hour on h:mm:ss, below a second in tenths of it; "" where there is none."""
     if seconds is None:
         return ""
+    if 0.05 <= seconds < 0.95:
+        return f"{seconds:.1f} s"
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, MINUTE)
     hours, minutes = divmod(minutes, 60)
