@@ -136,12 +136,13 @@ class Sayci(Service):
             self._listen()
             self._build()
             _calm_collector()
-        except SayciError as error:
+        except (SayciError, OSError) as error:
             sys.stderr.write(f"sayci: {error}\n")
             raise SystemExit(1) from None
         super().startService()  # type: ignore[no-untyped-call]  # Twisted states no types here
 
     async def _stop(self) -> None:
+        self._background.cancel()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         for end in reversed(self._enders):
