@@ -34,6 +34,7 @@ from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Scope
 from sayci.report import DEPLOY_CONTEXT, TEST_CONTEXT, CommitStatus, statuses_of
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result
 from sayci.store.sql_store import SqlStore
+from sayci.store.statuses import STILL_TOLD
 from tests.factories import (
     COMMIT,
     MAIN,
@@ -908,6 +909,16 @@ async def test_another_access_token_makes_due_what_was_not_told_and_nothing_else
     assert await store.due_statuses(NOW) == [given_up, to_be_tried]
     assert {status.error for status in await store.told_statuses(project.id, commit(1))} == {""}
     assert (await store.told_statuses(project.id, commit(0)))[0].told
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_first_access_token_does_not_tell_the_history_of_an_old_project(store, project):
+    await store.set_access_token(project.name, "")
+    for number in range(STILL_TOLD + 5):
+        await store.add_build(new_build(project.id, ref=f"refs/heads/b{number}", commit=commit(number)), NOW)
+    await store.set_access_token(project.name, "a first token")
+    due = await store.due_statuses(NOW, limit=100)
+    assert [status.status.build for status in due] == list(range(6, STILL_TOLD + 6))
 
 
 @pytest_twisted.ensureDeferred

@@ -26,6 +26,9 @@ _SAY = sa.text(
     " AND (excluded.state <> statuses.state OR excluded.description <> statuses.description)"
 ).bindparams(sa.bindparam("description", type_=Words))
 
+#: How many of a project's newest builds are told of when it gets another access token.
+STILL_TOLD = 20
+
 _DUE = (
     sa.select(statuses, projects.c.name.label("project"), projects.c.forge_api, projects.c.url.label("repository"))
     .join(projects)
@@ -84,9 +87,15 @@ def failed(connection: Connection, status_id: int, version: int, error: str, ret
 
 
 def try_again(connection: Connection, project_id: int) -> None:
-    """Make due at once what the project has not told yet, also what was given up."""
+    """Make due at once what the project's newest builds have not told yet, also what was given up.
+
+    Of older builds nothing is told any more: the first token of an old project is no reason to tell a forge its history.
+    """
+    last = sa.select(projects.c.last_number).where(projects.c.id == project_id).scalar_subquery()
     untold = (statuses.c.project_id == project_id, statuses.c.told.is_(False))
-    connection.execute(sa.update(statuses).where(*untold).values(attempts=0, error="", due_at=0))
+    change = sa.update(statuses).values(attempts=0, error="")
+    connection.execute(change.where(*untold, statuses.c.build > last - STILL_TOLD).values(due_at=0))
+    connection.execute(change.where(*untold, statuses.c.build <= last - STILL_TOLD).values(due_at=None))
 
 
 def _update(connection: Connection, status_id: int, version: int, **values: object) -> None:
