@@ -36,7 +36,6 @@ class Part(Resource):
         ("/api", "api", ["api"]),
         ("/apis", "pages", ["apis"]),
         ("/API/v1", "pages", ["API", "v1"]),
-        ("//api/v1", "pages", ["", "api", "v1"]),
         ("/hooks/flour", "hooks", ["flour"]),
         ("/hooks", "hooks", []),
         ("/hooks/", "hooks", [""]),
