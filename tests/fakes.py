@@ -137,5 +137,8 @@ class FakeSources:
     async def discard(self, project_id, build_id):
         self.transcript.append(("discard", build_id))
 
+    async def sweep(self, open_builds):
+        self.transcript.append(("sweep", sorted(open_builds)))
+
     async def remove(self, project_id):
         self.transcript.append(("remove", project_id))

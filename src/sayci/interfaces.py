@@ -6,7 +6,7 @@ whatever it raises beside what is named here is a defect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -141,6 +141,10 @@ class Sources(Protocol):
 
     async def discard(self, project_id: int, build_id: int) -> None:
         """Remove the build's workspace, whatever a build made of it, and its hold on the mirror.  Raises nothing."""
+        ...
+
+    async def sweep(self, open_builds: Collection[int]) -> None:
+        """Remove the workspaces that were there when this server started, but for those of these builds.  Raises nothing."""
         ...
 
     async def remove(self, project_id: int) -> None:

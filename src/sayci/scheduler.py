@@ -63,6 +63,7 @@ class Scheduler:
         self._unsubscribe = self._bus.subscribe(self._heard)
         for build in await self._store.open_builds():
             self._open.setdefault(build.id, build)
+        self._background.start(self._sources.sweep(list(self._open)), "sweeping workspaces")
         self._accepting = True
         for build in list(self._open.values()):
             if build.state is not BuildState.QUEUED and build.id not in self._runners:

@@ -395,6 +395,21 @@ async def test_a_discarded_workspace_is_gone_and_again_is_no_trouble(place, sour
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_a_killed_server_left_is_swept_but_for_builds_that_go_on(place, sources_of, log):
+    commit = place.repository().commit({"a": "1"})
+    killed = sources_of()
+    ended, running = [await killed.checkout(1, place.remote(), commit, number, log.append) for number in (1, 2)]
+    again = sources_of()
+    fresh = await again.checkout(1, place.remote(), commit, 3, log.append)
+    await again.sweep([2])
+    assert not ended.exists()
+    assert (running / "tree" / "a").exists()
+    assert (fresh / "tree" / "a").exists()
+    await again.sweep([])
+    assert running.exists()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_removed_mirror_is_gone_and_can_be_made_again(place, sources, log, tmp_path):
     commit = place.repository().commit({"a": "1"})
     await sources.clone(1, place.remote(), "main")

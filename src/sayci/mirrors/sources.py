@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class GitSources:
         self._mirrors: dict[int, Mirror] = {}
         # What an earlier server was removing; looked up now, while nothing of ours is in there yet.
         self._left = removal.left_behind(self._directory) + removal.left_behind(self._workspaces)
+        self._found = sorted(path for path in self._workspaces.iterdir() if path.name.isdecimal())
 
     async def stop(self) -> None:
         """End every command that runs, and wait until it is gone."""
@@ -132,6 +133,17 @@ class GitSources:
                 async with mirror.held(deadline):
                     await mirror.forget(build_id, deadline)
                     await mirror.tidy(deadline)
+
+    async def sweep(self, open_builds: Collection[int]) -> None:
+        """Remove what builds that have ended, and an earlier server's removals, have left."""
+        kept = {str(build_id) for build_id in open_builds}
+        left, self._left = self._left, []
+        found, self._found = self._found, []
+        with self._nothing_raised("sweeping workspaces", len(kept)):
+            self._complain(await self._threads.call(removal.finish, left))
+            for path in found:
+                if path.name not in kept:
+                    self._complain(await self._threads.call(removal.remove, path))
 
     async def remove(self, project_id: int) -> None:
         """Remove the project's mirror."""
