@@ -295,7 +295,7 @@ def _tune_interpreter() -> None:
 
     The collector leaves what is here for good alone and looks less often: a request makes some hundred short-lived objects.
     A thread that has something to do waits half a millisecond for the reactor's, not five: with 64 deliveries at a time
-    that made a third more of them in a second.
+    that made 11 and 42 percent more of them in a second, in two pairs of runs.
     """
     gc.collect()
     gc.freeze()
