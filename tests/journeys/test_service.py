@@ -144,6 +144,38 @@ def test_it_listens_at_several_ports_of_several_kinds(server_of, tmp_path):
     over_tls.close()
 
 
+#: Starts a program with a socket that is handed over; sh cannot, since it takes descriptors of one digit alone.
+LIKE_SYSTEMD = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="web")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_it_takes_a_socket_that_systemd_has_opened(tmp_path):
+    """As sd_listen_fds(3) states it: the socket is descriptor 3, and three variables say so."""
+    options = ("--port", "systemd:domain=INET:index=0", "--data", str(tmp_path / "data"))
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        server = subprocess.Popen(
+            (sys.executable, "-c", LIKE_SYSTEMD, str(opened.fileno()), *TWIST, *options),
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": "src"},
+            pass_fds=(opened.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # The connection is taken by the kernel at once, and answered when the server is there.
+        client = http.client.HTTPConnection("127.0.0.1", opened.getsockname()[1], timeout=50)
+        try:
+            client.request("GET", "/healthz")
+            assert client.getresponse().status == 200
+        finally:
+            client.close()
+            server.terminate()
+            server.wait(30)
+
+
 def test_the_sign_in_link_works_once_and_is_in_no_log(server_of):
     server = server_of()
     code = server.link.rpartition("=")[2]
