@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.run setup.py
 	@touch $@
 
 run: $(VENV)/.run ## Start sayci on port 8080 with its data in var/, and build a sample project
-	@exec $(BIN)/twist --log-level warn sayci --port tcp:$(PORT):interface=127.0.0.1 --data $(DATA) --sample --sign-in-link $(ARGS)
+	@exec $(BIN)/twist --log-level warn --log-format text sayci --port tcp:$(PORT):interface=127.0.0.1 --data $(DATA) --sample --sign-in-link $(ARGS)
 
 test: lint types $(VENV)/.dev ## Everything that must hold: lint, types, all tests
 	$(BIN)/python -m pytest -n $(JOBS) -q $(ARGS)

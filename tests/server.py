@@ -42,12 +42,18 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.base = self.link = self.token = ""
 
+    @property
+    def _log(self) -> Path:
+        return self.data.parent / f"{self.data.name}.log"
+
     def command(self):
         ports = () if "--port" in self.options else ("--port", "tcp:0:interface=127.0.0.1")
-        return (*TWIST, "--log-format", "text", "sayci", *ports, "--data", str(self.data), *self.options)
+        # Not to the standard output: nobody reads on there once the address is known, and a full pipe blocks the server.
+        log = ("--log-format", "text", "--log-file", str(self._log))
+        return (*TWIST, *log, "sayci", *ports, "--data", str(self.data), *self.options)
 
     def start(self):
-        log = (self.data.parent / f"{self.data.name}.log").open("ab")
+        log = self._log.open("ab")
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "src"),
@@ -76,7 +82,7 @@ class Server:
         return self.process.pid
 
     def log(self):
-        return (self.data.parent / f"{self.data.name}.log").read_text()
+        return self._log.read_text()
 
     def sign_in(self):
         code = urllib.parse.parse_qs(urllib.parse.urlsplit(self.link).query)["code"][0]

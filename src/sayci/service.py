@@ -194,6 +194,8 @@ class Sayci(Service):
             reactor, data / "mirrors", data / "workspaces", policy, threads=threads, passed_on=os.environ
         )
         launcher = LocalLauncher(reactor, data / "builds")
+        if not launcher.isolation:
+            self._log.warn("builds are not isolated from this server: build only what you trust")
         runner_of = partial(
             Runner,
             store=store,
