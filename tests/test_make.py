@@ -106,14 +106,17 @@ def test_a_directory_called_test_is_no_success_where_make_is_silenced(tree, sile
 @pytest.mark.parametrize(("name", "content"), (("test.sh", "true\n"), ("test.c", "int main(void) { return 0; }\n")))
 def test_a_file_that_make_s_own_rules_make_is_no_success(tree, name, content):
     (tree / name).write_text(content)
-    result, reason = outcome(tree, ALL)
+    result, reason = outcome(
+        tree, "CC = true\n" + ALL
+    )  # what a compiler does is no matter, and not every machine has one
     assert result is Result.FAILURE
     assert "no target test" in reason
 
 
 def test_a_recipe_that_compiles_and_runs_its_own_test_is_fine(tree):
     (tree / "test.c").write_text("int main(void) { return 0; }\n")
-    assert outcome(tree, "test: test.c\n\tcc test.c -o test\n\t./test\n") == (Result.SUCCESS, "")
+    makefile = "CC = cp\ntest: test.c\n\t$(CC) test.c test\n\ttest -s test && echo ran\n"
+    assert outcome(tree, makefile) == (Result.SUCCESS, "")
 
 
 def test_a_directory_called_test_is_no_matter_to_a_phony_target(tree):
