@@ -7,13 +7,13 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 
 from sayci.errors import LauncherError, SayciError
-from sayci.interfaces import Ended
+from sayci.interfaces import Ended, Isolation
 
 
 class FakeLauncher:
     """Steps that end when the test says so; what "another server" started is in `known`."""
 
-    isolation = ""
+    isolation = Isolation(False, "Builds are not isolated from this server")
 
     def __init__(self, logs=None):
         self.transcript = []

@@ -244,7 +244,7 @@ def test_nothing_but_a_commit_is_fetched_or_checked_out(commit):
         lambda: git.fetch_commit(MIRROR, f"{HOST}/x", commit, 1),
         lambda: git.read_tree(MIRROR, commit),
         lambda: git.describe(MIRROR, commit),
-        lambda: git.dot_git(MIRROR, commit, ""),
+        lambda: git.dot_git(commit, ""),
     ):
         with pytest.raises(Invalid):
             make()
@@ -296,17 +296,17 @@ def test_the_credential_is_for_one_server(url, host, user):
 # -- the hand-made .git
 
 
-def test_a_hand_made_repository_names_no_remote_and_borrows_objects():
-    files = git.dot_git(MIRROR, COMMIT, f"{COMMIT} refs/tags/v1\n")
+def test_a_hand_made_repository_names_no_other_one():
+    files = git.dot_git(COMMIT, f"{COMMIT} refs/tags/v1\n")
     assert files["HEAD"] == f"{COMMIT}\n"
-    assert files["objects/info/alternates"] == "/srv/mirrors/7.git/objects\n"
+    assert "objects/info/alternates" not in files
     assert files["packed-refs"] == f"{COMMIT} refs/tags/v1\n"
     assert "remote" not in files["config"]
     assert "objectformat" not in files["config"]
 
 
 def test_a_sha256_repository_says_so():
-    config = git.dot_git(MIRROR, "ab" * 32, "")["config"]
+    config = git.dot_git("ab" * 32, "")["config"]
     assert "repositoryformatversion = 1" in config
     assert "objectformat = sha256" in config
 

@@ -323,17 +323,17 @@ _CONFIG = """\
 """
 
 
-def dot_git(mirror: Path, commit: str, tags: str) -> Mapping[str, str]:
-    """The files of a ``.git`` that has `commit` checked out and borrows the mirror's objects (gitrepository-layout(5)).
+def dot_git(commit: str, tags: str) -> Mapping[str, str]:
+    """The files of a ``.git`` that has `commit` checked out, but for its objects (gitrepository-layout(5)).
 
-    It names no remote, so there is nowhere to push to and no credential to find.  `tags` is what list_tags has printed.
+    It names no other repository, so there is nowhere to push to and no credential to find.  `tags` is what list_tags has
+    printed.
     """
     sha256 = format_of(commit) == "sha256"
     config = _CONFIG.format(version=1 if sha256 else 0)
     return {
         "config": config + "[extensions]\n\tobjectformat = sha256\n" if sha256 else config,
         "HEAD": f"{check_commit(commit)}\n",
-        "objects/info/alternates": f"{mirror / 'objects'}\n",
         "packed-refs": tags,
     }
 

@@ -60,6 +60,14 @@ class Ended:
     duration: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """Whether anything keeps a step from the server's state and from other builds, and what does, or why nothing does."""
+
+    holds: bool
+    words: str
+
+
 class Launcher(Protocol):
     """Where a step is made to run.
 
@@ -88,8 +96,31 @@ class Launcher(Protocol):
         ...
 
     @property
-    def isolation(self) -> str:
-        """What keeps a step from the server and other steps, as a sentence; "" when nothing does."""
+    def isolation(self) -> Isolation:
+        """What keeps a step from the server and other steps."""
+        ...
+
+
+class Users(Protocol):
+    """Users of this machine, each lent to one build at a time.
+
+    The group of a user has the user's number.  A build's workspace belongs to the user that was lent to it, and its steps
+    run as whoever owns their workspace.
+    """
+
+    async def lend(self, build_id: int) -> int:
+        """The user's number: the one that the build has already, or one of whom nothing is left on the machine.
+
+        Waits while all are lent.
+        """
+        ...
+
+    def keep(self, build_id: int, uid: int) -> None:
+        """A build has this user since an earlier server's time; nothing if it is none of these users."""
+        ...
+
+    async def give_back(self, build_id: int) -> None:
+        """The build has ended and its workspace is gone; what else is left of its user is removed.  Raises nothing."""
         ...
 
 
@@ -107,8 +138,9 @@ class Remote:
 class Sources(Protocol):
     """Copies of the projects' repositories, and fresh checkouts of single commits.
 
-    All raise RepositoryRefused, CommitNotFound or RepositoryUnreachable with words for people; no method ever waits
-    longer than its limit, and none leaves a process behind.  `log` is called with what git says, as it says it.
+    All raise RepositoryRefused, CommitNotFound or RepositoryUnreachable with words for people, `checkout` also LauncherError
+    when nobody is left for the build to run as; no method ever waits longer than its limit, and none leaves a process
+    behind.  `log` is called with what git says, as it says it.
     """
 
     async def heads(self, remote: Remote) -> Mapping[str, str]:

@@ -17,6 +17,8 @@ from sayci import __version__
 from sayci.buildlog import OUTPUT_LIMIT
 from sayci.errors import Invalid
 
+#: Below the uids that systemd gives to services, above those that people are given.
+SLOT_UID = 60600
 DEFAULT_PORT = "tcp:8080:interface=127.0.0.1"
 GITHUB_API = "https://api.github.com"
 
@@ -30,6 +32,7 @@ class ServerSettings:
     database: str
     public_url: str
     slots: int
+    slot_uid: int
     allowed_schemes: frozenset[str]
     github_api: str
     grace: float
@@ -71,6 +74,12 @@ class Options(UsageOptions):
         ["database", None, "", "Database URL; by default an SQLite file in the data directory."],
         ["public-url", "u", "", "The address by which people and forges reach this server; by default from the port."],
         ["slots", "s", "2", "How many builds run side by side."],
+        [
+            "slot-uid",
+            None,
+            str(SLOT_UID),
+            "As root, give each running build a user of its own: one of the uids after this one. 0 gives none.",
+        ],
         ["github-api", None, GITHUB_API, "Base address of the forge's API; another one for GitHub Enterprise."],
         ["grace", None, "10", "Seconds between asking a step to end and killing it."],
         [
@@ -133,6 +142,7 @@ class Options(UsageOptions):
             database=self["database"] or f"sqlite:///{data}/sayci.sqlite",
             public_url=_address(self["public-url"]) if self["public-url"] else "",
             slots=_number(self["slots"], 1, 1000),
+            slot_uid=0 if self["slot-uid"] == "0" else _number(self["slot-uid"], 1000, 2_000_000_000),
             allowed_schemes=_schemes(self._words("allow-url")),
             github_api=_address(self["github-api"]),
             grace=float(_number(self["grace"], 0, 3600)),

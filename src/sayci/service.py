@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -27,12 +26,16 @@ from sayci import __version__
 from sayci.background import Background
 from sayci.build import Build
 from sayci.bus import Bus
+from sayci.data_directory import DataDirectory
 from sayci.errors import CannotStart, SayciError
 from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
+from sayci.launchers import privileges
 from sayci.launchers.local import LocalLauncher
+from sayci.launchers.reaper import adopt_orphans
+from sayci.launchers.users import SPARE, Numbers, SlotUsers, obstacle, reserve
 from sayci.ledger import Ledger
 from sayci.mirrors import sample
 from sayci.mirrors.sources import GitSources
@@ -60,38 +63,13 @@ __all__ = ["Options", "Sayci", "makeService"]
 THREADS = 4
 
 
-class DataDirectory:
-    """The server's own directory, private to it, and locked against a second server for as long as the process lives."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock: IO[bytes] | None = None
-
-    def take(self) -> None:
-        """Make it, and make sure that it is ours alone.  Raises CannotStart."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.chmod(0o700)
-            self._lock = (self.path / "lock").open("ab")
-        except OSError as error:
-            raise CannotStart("the data directory cannot be used", self.path, error.strerror or error) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart("another sayci is using this data directory", self.path) from None
-
-    def release(self) -> None:
-        """Let another server have it."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-
 class Addresses:
     """The address by which the world reaches this server; known once it listens."""
 
     def __init__(self, stated: str) -> None:
         self._base = stated
+        #: Where it is reached from this machine.
+        self.local: list[str] = []
 
     def __call__(self) -> str:
         """Without a slash at the end."""
@@ -99,9 +77,12 @@ class Addresses:
 
     def listening(self, endpoint: str, port: IListeningPort) -> None:
         """Where the operator has stated nothing, the first TCP port says it."""
-        number = getattr(port.getHost(), "port", None)
-        if not self._base and number is not None:
-            self._base = f"{'https' if endpoint.startswith('ssl:') else 'http'}://localhost:{number}"
+        address = port.getHost()
+        if not isinstance(address, (IPv4Address, IPv6Address)):
+            return
+        scheme = "https" if endpoint.startswith("ssl:") else "http"
+        self._base = self._base or f"{scheme}://localhost:{address.port}"
+        self.local.append(f"{scheme}://{_on_this_machine(address.host)}:{address.port}")
 
     def of_build(self, build: Build) -> str:
         """A build's page."""
@@ -134,8 +115,11 @@ class Sayci(Service):
         try:
             self._data.take()
             self._listen()
-            self._build()
+            users, why_not = self._users()
+            self._build(users, why_not)
             _tune_interpreter()
+            if os.getpid() == 1:
+                self._reactor.callWhenRunning(self._adopt_orphans)
         except (SayciError, OSError) as error:
             sys.stderr.write(f"sayci: {error}\n")
             raise SystemExit(1) from None
@@ -175,9 +159,35 @@ class Sayci(Service):
         self._ports.append(port)
         self._addresses.listening(description, port)
 
+    # -- the place
+
+    def _users(self) -> tuple[Numbers | None, str]:
+        """The users for builds to run as; None where that cannot be, and why.  Before there is a second thread."""
+        settings, data = self.settings, self._data
+        if settings.slot_uid == 0:
+            return None, "--slot-uid is 0"
+        numbers = Numbers(settings.slot_uid, settings.slots + SPARE)
+        if os.geteuid() != 0:
+            return None, obstacle(numbers, data.workspaces, ())
+        data.let_through()
+        why_not = obstacle(numbers, data.workspaces, data.private())
+        if why_not:
+            data.close()
+            return None, why_not
+        reserved = reserve(numbers)
+        if reserved is not None:
+            self._enders.append(reserved.close)
+        privileges.keep_needed()
+        return numbers, ""
+
+    def _adopt_orphans(self) -> None:
+        from twisted.internet import process  # noqa: PLC0415 - what the reactor has imported, if it can have children
+
+        adopt_orphans(self._reactor, process.reapProcessHandlers, process.reapAllProcesses)
+
     # -- the knot
 
-    def _build(self) -> None:
+    def _build(self, numbers: Numbers | None, why_not: str) -> None:
         reactor, settings, data = self._reactor, self.settings, self._data.path
         threads = ThreadPool(0, THREADS, "sayci")
         threads.start()
@@ -190,12 +200,21 @@ class Sayci(Service):
         bus, metrics = self._bus, self._metrics
         ledger = Ledger(store, bus, reactor.seconds)
         logs = FileLogs(data / "builds", reactor, threads)
+        launcher = LocalLauncher(reactor, data / "builds", users=numbers, obstacle=why_not)
+        if launcher.isolation.holds:
+            self._log.info("{words}", words=launcher.isolation.words)
+        else:
+            self._log.warn("{words}; build only what you trust", words=launcher.isolation.words)
+        users = SlotUsers(numbers, launcher.clear) if numbers is not None else None
         sources = GitSources(
-            reactor, data / "mirrors", data / "workspaces", policy, threads=threads, passed_on=os.environ
+            reactor,
+            data / "mirrors",
+            self._data.workspaces,
+            policy,
+            threads=threads,
+            users=users,
+            passed_on=os.environ,
         )
-        launcher = LocalLauncher(reactor, data / "builds")
-        if not launcher.isolation:
-            self._log.warn("builds are not isolated from this server: build only what you trust")
         runner_of = partial(
             Runner,
             store=store,
@@ -262,6 +281,8 @@ class Sayci(Service):
             inbox.stop,
         ]
 
+        self._data.say_address(self._addresses.local)
+
         async def begin() -> None:
             metrics.resume(await store.open_builds())
             await self._greet(store, sign_in)
@@ -303,6 +324,12 @@ def _tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     sys.setswitchinterval(0.0005)
+
+
+def _on_this_machine(host: str) -> str:
+    """The address by which a program on this machine reaches what listens at `host`."""
+    here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
+    return f"[{here}]" if ":" in here else here
 
 
 def _why(failure: Failure) -> str:

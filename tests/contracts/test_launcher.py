@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,15 @@ from sayci.errors import LauncherError
 from sayci.interfaces import Ended, Job, Launcher
 from sayci.launchers import shim
 from sayci.launchers.local import LocalLauncher
+from sayci.launchers.users import Numbers
+from tests.slots import passable_directory, some_numbers
 
-LAUNCHERS: dict[str, Callable[[Path], Launcher]] = {"local": lambda root: LocalLauncher(reactor, root)}
+LAUNCHERS: dict[str, Callable[[Path, Numbers | None], Launcher]] = {
+    "local": lambda root, users: LocalLauncher(reactor, root, users=users)
+}
 KEY = "12/1-test"
-PYTHON = os.path.realpath(sys.executable)
+#: For what steps run: the one of the tests may be where no other user gets.
+PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or os.path.realpath(sys.executable)
 #: Seconds after which something that should have happened counts as not happening.
 PATIENCE = 30.0
 
@@ -65,18 +71,32 @@ class Server:
 
 
 class Place:
-    """Where steps run: a root for their run directories, a workspace, and as many servers as come along."""
+    """Where steps run: a root for their run directories, a workspace, and as many servers as come along.
 
-    def __init__(self, make: Callable[[Path], Launcher], path: Path) -> None:
+    With `users` each workspace belongs to one of them, otherwise to ourselves.
+    """
+
+    def __init__(
+        self, make: Callable[[Path, Numbers | None], Launcher], path: Path, users: Numbers | None = None
+    ) -> None:
         self._make = make
+        self._path = path
+        self.users = users
         self.root = path / "runs"
-        self.workspace = path / "workspace"
-        self.workspace.mkdir()
+        self.workspace = self.new_workspace(0)
         #: In the environment of every process of a step.
         self.probe = f"probe-{secrets.token_hex(8)}"
 
+    def new_workspace(self, number: int) -> Path:
+        workspace = self._path / f"workspace-{number}"
+        workspace.mkdir()
+        if self.users:
+            uid = self.users.builds[number]
+            os.chown(workspace, uid, uid)
+        return workspace
+
     def server(self) -> Server:
-        return Server(self._make(self.root))
+        return Server(self._make(self.root, self.users))
 
     def job(self, *argv: str, **fields) -> Job:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "PROBE": self.probe, **fields.pop("environment", {})}
@@ -133,15 +153,27 @@ class Place:
     def start_server(self, script: str) -> subprocess.Popen[bytes]:
         """A server that is a process of its own, and starts this script."""
         source = os.pathsep.join([str(Path(shim.__file__).parent.parent.parent), *filter(None, sys.path)])
-        arguments = [str(self.root), str(self.workspace), KEY, self.probe, script]
+        users = f"{self.users.first} {self.users.count}" if self.users else ""
+        arguments = [str(self.root), str(self.workspace), KEY, self.probe, script, users]
         return subprocess.Popen(
             [sys.executable, "-c", SERVER, *arguments], stdout=subprocess.PIPE, env={"PYTHONPATH": source}
         )
 
 
+@pytest.fixture(params=("own user", "users"))
+def users(request):
+    """Users for the steps, or None."""
+    return some_numbers(16) if request.param == "users" else None
+
+
 @pytest.fixture(params=LAUNCHERS)
-def place(request, tmp_path):
-    place = Place(LAUNCHERS[request.param], tmp_path)
+def place(request, users):
+    with passable_directory() as path:
+        yield from place_at(path, LAUNCHERS[request.param], users)
+
+
+def place_at(path, make, users):
+    place = Place(make, path, users)
     yield place
     left = place.processes()
     for pid in left:
@@ -185,7 +217,12 @@ async def test_a_command_that_may_not_be_executed_is_a_result(place):
 
 @pytest_twisted.ensureDeferred
 async def test_a_workspace_that_is_not_there_is_a_result(place):
-    ended = await place.run(place.job("true", workspace=place.workspace / "gone"))
+    job = place.job("true", workspace=place.workspace / "gone")
+    if place.users:  # whose it is says who the step is
+        with pytest.raises(LauncherError, match="No such file or directory"):
+            await place.run(job)
+        return
+    ended = await place.run(job)
     assert (ended.why, ended.detail) == ("start_failed", f"{place.workspace}/gone: No such file or directory")
 
 
@@ -600,12 +637,14 @@ async def test_any_number_may_wait_and_one_that_stops_waiting_disturbs_nobody(pl
 async def test_many_steps_at_once_keep_apart(place):
     server = place.server()
     handles = [
-        await server.start(place.script(f"echo {number}; exit {number}", key=f"{number}/1-test"))
-        for number in range(12)
+        await server.start(
+            place.script(f"echo {number}; exit {number}", key=f"{number}/1-test", workspace=place.new_workspace(number))
+        )
+        for number in range(1, 13)
     ]
     ended = await gatherResults([Deferred.fromCoroutine(server.result(handle)) for handle in handles])
-    assert [each.exit_code for each in ended] == list(range(12))
-    assert [place.log(handle) for handle in handles] == [b"%d\n" % number for number in range(12)]
+    assert [each.exit_code for each in ended] == list(range(1, 13))
+    assert [place.log(handle) for handle in handles] == [b"%d\n" % number for number in range(1, 13)]
 
 
 #: A server that starts a step, says so, and never gets any further.
@@ -616,11 +655,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from sayci.interfaces import Job
 from sayci.launchers.local import LocalLauncher
+from sayci.launchers.users import Numbers
 
 async def main():
-    root, workspace, key, probe, script = sys.argv[1:]
+    root, workspace, key, probe, script, users = sys.argv[1:]
     environment = {"PATH": "/usr/bin:/bin", "PROBE": probe}
-    launcher = LocalLauncher(reactor, Path(root))
+    numbers = Numbers(*map(int, users.split())) if users else None
+    launcher = LocalLauncher(reactor, Path(root), users=numbers)
     handle = await launcher.start(Job(key, ("sh", "-c", script), environment, Path(workspace), ("topsecret",)))
     print(handle, flush=True)
     await launcher.result(handle)
@@ -717,4 +758,4 @@ async def test_nothing_is_known_of_a_step_that_nobody_started(place):
 
 
 def test_every_launcher_says_what_isolates_its_steps(place):
-    assert isinstance(place.server().launcher.isolation, str)
+    assert place.server().launcher.isolation.words

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -62,17 +64,52 @@ def place(request, root):
         yield Place(root, running)
 
 
+class FirstUsers:
+    """interfaces.Users, of whom each build is lent another one."""
+
+    async def lend(self, build_id):
+        return 60701 + build_id
+
+    def keep(self, build_id, uid):
+        assert uid == 60701 + build_id
+
+    async def give_back(self, build_id):
+        pass
+
+
+@pytest.fixture(params=(None, FirstUsers), ids=("one user", "users of their own"))
+def data(request, tmp_path):
+    """Where mirrors and workspaces are, and the users that builds have, if they have any."""
+    if request.param is None:
+        yield tmp_path, None
+        return
+    if os.geteuid() != 0:
+        pytest.skip("only root can run commands as other users")
+    path = Path(tempfile.mkdtemp(prefix="sayci-test-", dir="/tmp"))  # others cannot get into pytest's own directory
+    path.chmod(0o711)
+    yield path, request.param()
+    shutil.rmtree(path)
+
+
 @pytest.fixture
-def sources_of(tmp_path):
+def sources_of(data):
     """Makes the Sources that are under test."""
+    path, users = data
 
     def make(**limits):
         policy = Policy(frozenset({"http", "https", "ssh", "file"}))
+        threads = REACTOR.getThreadPool()
         return GitSources(
-            REACTOR, tmp_path / "mirrors", tmp_path / "workspaces", policy, threads=REACTOR.getThreadPool(), **limits
+            REACTOR, path / "mirrors", path / "workspaces", policy, threads=threads, users=users, **limits
         )
 
     return make
+
+
+@pytest.fixture
+def mirror_path(data):
+    path, _ = data
+    return path / "mirrors" / "1.git"
 
 
 @pytest.fixture
@@ -96,7 +133,10 @@ def files_of(tree: Path) -> set[str]:
 def git_in(tree: Path, *arguments: str) -> str:
     """What git prints in a workspace, as a build would run it."""
     environment = {"PATH": ENVIRONMENT["PATH"], "HOME": str(tree.parent / "home"), "LC_ALL": "C"}
-    done = subprocess.run(("git", *arguments), cwd=tree, env=environment, check=True, capture_output=True, timeout=30)
+    owner = tree.stat().st_uid
+    become = ("setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups") if owner != os.geteuid() else ()
+    command = (*become, "git", *arguments)
+    done = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, timeout=30)
     return done.stdout.decode().strip()
 
 
@@ -200,8 +240,9 @@ async def test_a_checkout_is_the_commit_and_room_to_work(place, sources, log):
     assert {path.name for path in workspace.iterdir()} == {"tree", "home", "tmp"}
     assert not list((workspace / "home").iterdir())
     assert not list((workspace / "tmp").iterdir())
-    for path in (workspace, *workspace.iterdir()):
+    for path in workspace.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(workspace.stat().st_mode) & 0o767 == 0o700
 
 
 @pytest_twisted.ensureDeferred
@@ -368,12 +409,12 @@ async def test_checkouts_of_two_projects_at_once_share_nothing(place, sources, l
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_build_holds_its_commit_for_as_long_as_it_lasts(place, sources, log, tmp_path):
+async def test_a_build_holds_its_commit_for_as_long_as_it_lasts(place, sources, log, mirror_path):
     repository = place.repository()
     repository.commit({"a": "1"})
     commit = repository.commit({"a": "2"}, branch="other")
     await sources.checkout(1, place.remote(), commit, 1, log.append)
-    refs = lambda: Repository(tmp_path / "mirrors" / "1.git").git("for-each-ref", "refs/sayci/builds")  # noqa: E731 - short
+    refs = lambda: Repository(mirror_path).git("for-each-ref", "refs/sayci/builds")  # noqa: E731 - short
     assert commit in refs()
     await sources.discard(1, 1)
     assert refs() == ""
@@ -410,12 +451,12 @@ async def test_what_a_killed_server_left_is_swept_but_for_builds_that_go_on(plac
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_removed_mirror_is_gone_and_can_be_made_again(place, sources, log, tmp_path):
+async def test_a_removed_mirror_is_gone_and_can_be_made_again(place, sources, log, mirror_path):
     commit = place.repository().commit({"a": "1"})
     await sources.clone(1, place.remote(), "main")
     for _ in range(2):
         await sources.remove(1)
-        assert not (tmp_path / "mirrors" / "1.git").exists()
+        assert not mirror_path.exists()
         with pytest.raises(CommitNotFound):
             await sources.describe(1, commit)
     workspace = await sources.checkout(1, place.remote(), commit, 1, log.append)

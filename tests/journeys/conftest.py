@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
+
 import pytest
 
 from tests.server import Server
+from tests.slots import passable_directory, some_numbers
 
 
 @pytest.fixture
 def server_of(tmp_path):
-    """Start servers; all are gone at the end."""
+    """Start servers; all are gone at the end.  As root they give each build a user of its own, as they do for people."""
     servers = []
+    with ExitStack() as stack:
+        place = stack.enter_context(passable_directory()) if os.geteuid() == 0 else tmp_path
 
-    def make(*options, name="data", sign_in=True, environment=None):
-        server = Server(tmp_path / name, *options, environment=environment)
-        servers.append(server)
-        server.start()
-        return server.sign_in() if sign_in else server
+        def make(*options, name="data", sign_in=True, environment=None):
+            users = ("--slot-uid", str(some_numbers().first)) if os.geteuid() == 0 else ()
+            server = Server(place / name, *users, *options, environment=environment)
+            servers.append(server)
+            server.start()
+            return server.sign_in() if sign_in else server
 
-    yield make
-    for server in servers:
-        server.stop()
+        yield make
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def commons():
+    """A directory in which tests and the builds that they start, whoever those are, may both write."""
+    with passable_directory() as path:
+        path.chmod(0o777)
+        yield path
 
 
 @pytest.fixture

@@ -218,9 +218,9 @@ def test_a_green_commit_is_deployed_by_hand_and_a_red_one_is_not(registered, ori
     assert server.post("/api/v1/projects/flour/deploys", {"build": 3}).code == 409
 
 
-def test_cancel_ends_every_process_and_rebuild_runs_it_again(registered, origin, tmp_path):
+def test_cancel_ends_every_process_and_rebuild_runs_it_again(registered, origin, commons):
     server, secret = registered
-    script = f"test:\n\t@echo started; sleep 1000 & echo $$! > {tmp_path}/pid; wait\n"
+    script = f"test:\n\t@echo started; sleep 1000 & echo $$! > {commons}/pid; wait\n"
     commit = origin[0].commit({"Makefile": script}, "Slow")
     deliver(server, secret, payloads.push(after=commit))
     server.step_runs("flour", 1)
@@ -228,7 +228,7 @@ def test_cancel_ends_every_process_and_rebuild_runs_it_again(registered, origin,
     assert answer.code == 202, answer.body
     build = server.finished("flour", 1)
     assert (build["result"], "cancelled by" in build["reason"]) == ("cancelled", True)
-    sleeper = int((tmp_path / "pid").read_text())
+    sleeper = int((commons / "pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(sleeper, 0)
     assert server.post("/api/v1/projects/flour/builds/1/cancel").code == 409
@@ -256,9 +256,9 @@ def is_there(server, number):
     return server.get(f"/api/v1/projects/flour/builds/{number}").code == 200
 
 
-def test_a_newer_push_supersedes_a_queued_one(registered, origin, tmp_path):
+def test_a_newer_push_supersedes_a_queued_one(registered, origin, commons):
     server, secret = registered
-    blocker = f"test:\n\t@echo started; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\n"
+    blocker = f"test:\n\t@echo started; while [ ! -e {commons}/go ]; do sleep 0.05; done\n"
     first = origin[0].commit({"Makefile": blocker}, "Blocks")
     deliver(server, secret, payloads.push(after=first))
     server.step_runs("flour", 1)
@@ -269,7 +269,7 @@ def test_a_newer_push_supersedes_a_queued_one(registered, origin, tmp_path):
     second = server.finished("flour", 2)
     assert (second["result"], second["reason"]) == ("cancelled", "superseded by #3, a newer push to main")
     assert "flour #1" in server.build("flour", 3)["waiting"]
-    (tmp_path / "go").touch()
+    (commons / "go").touch()
     assert server.finished("flour", 1)["result"] == "failure"  # its Makefile has no deploy target
     assert server.finished("flour", 3)["result"] == "failure"
 

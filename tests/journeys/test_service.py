@@ -190,10 +190,10 @@ def test_the_sign_in_link_works_once_and_is_in_no_log(server_of):
 
 
 @pytest.fixture
-def slow(tmp_path):
+def slow(tmp_path, commons):
     """A repository whose test prints a line, waits to be told to go on, and prints another."""
     repository = Repository(tmp_path / "slow.git")
-    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
+    wait = f"while [ ! -e {commons}/go ]; do sleep 0.02; done"
     test, deploy = f"echo before; {wait}; echo after", f"echo deploys; {wait}; echo deployed"
     repository.commit({"Makefile": f".PHONY: test deploy\ntest:\n\t@{test}\ndeploy:\n\t@{deploy}\n"})
     return repository
@@ -207,12 +207,12 @@ def start_build(server, repository, **fields):
 
 
 @pytest.mark.parametrize("number", (signal.SIGKILL, signal.SIGTERM), ids=("killed", "stopped"))
-def test_a_step_goes_on_without_its_server_and_the_next_one_takes_it_up(sayci_server, slow, tmp_path, number):
+def test_a_step_goes_on_without_its_server_and_the_next_one_takes_it_up(sayci_server, slow, commons, number):
     server = sayci_server
     start_build(server, slow)
     server.step_runs("slow", 1)
     server.stop(number)
-    (tmp_path / "go").touch()
+    (commons / "go").touch()
     server.start()
     build = server.finished("slow", 1)
     assert (build["result"], build["attempt"]) == ("success", 1)
@@ -233,29 +233,29 @@ def test_a_step_that_is_still_running_is_attached_to_and_can_be_cancelled(sayci_
 
 def shims_of(server):
     """The process ids of the shims of a server's steps."""
-    records = [path.read_text() for path in (server.data / "builds").glob("*/*/pid")]
+    records = [path.read_text() for path in (server.data / "builds").glob("[0-9]*/*/pid")]
     return [int(re.findall(r"\bpid \d+:(\d+)", record)[0]) for record in records]
 
 
-def test_a_test_whose_shim_died_with_the_server_is_queued_again(sayci_server, slow, tmp_path):
+def test_a_test_whose_shim_died_with_the_server_is_queued_again(sayci_server, slow, commons):
     server = sayci_server
     start_build(server, slow)
     server.step_runs("slow", 1)
     server.stop(signal.SIGKILL)
     for shim in shims_of(server):
         os.kill(shim, signal.SIGKILL)
-    (tmp_path / "go").touch()
+    (commons / "go").touch()
     server.start()
     build = server.finished("slow", 1)
     assert (build["result"], build["attempt"]) == ("success", 2)
 
 
-def test_a_deploy_whose_shim_died_is_unknown_and_not_repeated(sayci_server, slow, tmp_path):
+def test_a_deploy_whose_shim_died_is_unknown_and_not_repeated(sayci_server, slow, commons):
     server = sayci_server
-    (tmp_path / "go").touch()
+    (commons / "go").touch()
     start_build(server, slow, deploy_branch="main")
     assert server.finished("slow", 1)["result"] == "success"
-    (tmp_path / "go").unlink()
+    (commons / "go").unlink()
     assert server.post("/api/v1/projects/slow/deploys", {"build": 1}).code == 201
     server.step_runs("slow", 2, "deploy")
     server.stop(signal.SIGKILL)
@@ -264,7 +264,7 @@ def test_a_deploy_whose_shim_died_is_unknown_and_not_repeated(sayci_server, slow
             os.kill(shim, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    (tmp_path / "go").touch()
+    (commons / "go").touch()
     server.start()
     build = server.finished("slow", 2)
     assert build["result"] == "unknown"

@@ -282,4 +282,4 @@ async def test_a_shim_runs_from_its_source_too(root, job, tmp_path):
 
 
 def test_nothing_isolates_its_steps(root):
-    assert Launcher(reactor, root).isolation == ""
+    assert not Launcher(reactor, root).isolation.holds

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredQueue
 
 from sayci.git import Policy
 from sayci.mirrors.askpass import install
@@ -53,6 +56,81 @@ def sources(sources_of):
     return sources_of()
 
 
+class LentUsers:
+    """interfaces.Users: 60801, 60802 and so on.
+
+    `said` is what was asked of them, `waiting` has those who wait: whoever has given somebody back calls them.  `seen` is
+    what was in the directory `looks_at` whenever somebody was given back.
+    """
+
+    def __init__(self):
+        self.free = [60801, 60802, 60803, 60804]
+        self.lent = {}
+        self.said = []
+        self.waiting: DeferredQueue[Deferred[None]] = DeferredQueue()
+        self.looks_at: Path | None = None
+        self.seen: list[list[str]] = []
+
+    async def lend(self, build_id):
+        self.said.append(("lend", build_id))
+        if build_id not in self.lent:
+            if not self.free:
+                user: Deferred[None] = Deferred()
+                self.waiting.put(user)
+                await user
+            self.lent[build_id] = self.free.pop(0)
+        return self.lent[build_id]
+
+    def keep(self, build_id, uid):
+        self.said.append(("keep", build_id, uid))
+        if uid in self.free:
+            self.free.remove(uid)
+            self.lent[build_id] = uid
+
+    async def give_back(self, build_id):
+        self.said.append(("give back", build_id))
+        if self.looks_at is not None:
+            self.seen.append([path.name for path in self.looks_at.iterdir()])
+        if build_id in self.lent:
+            self.free.append(self.lent.pop(build_id))
+
+
+@pytest.fixture
+def users_of():
+    """Makes users for builds, as a starting server does."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run commands as other users")
+    return LentUsers
+
+
+@pytest.fixture
+def reachable():
+    """A directory that other users can pass through, which they cannot to pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="sayci-test-", dir="/tmp"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def shared_sources_of(reachable, users_of):
+    """Makes GitSources whose builds have users of their own."""
+
+    def make(users=None, **given):
+        mirrors, workspaces = reachable / "mirrors", reachable / "workspaces"
+        return GitSources(
+            REACTOR,
+            mirrors,
+            workspaces,
+            EVERYTHING,
+            threads=REACTOR.getThreadPool(),
+            users=users or users_of(),
+            **given,
+        )
+
+    return make
+
+
 @pytest.fixture
 def log():
     return []
@@ -60,7 +138,7 @@ def log():
 
 @pytest.fixture
 def commands():
-    return Commands(REACTOR)
+    return Commands(REACTOR, other_users=os.geteuid() == 0)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from sayci import git
 from sayci.errors import RepositoryRefused, RepositoryUnreachable
 from sayci.interfaces import Remote
-from sayci.mirrors.client import Deadline
+from sayci.mirrors.askpass import install
+from sayci.mirrors.client import Deadline, Git
 from tests.gitserver import a_repository
 
 TOKEN = "ghp_moonlight_over_the_harbour"
@@ -38,6 +39,15 @@ async def test_a_command_that_was_given_no_remote_reaches_none(client, deadline,
     with pytest.raises(RepositoryRefused, match="not allowed"):
         await client.done(git.ls_remote(server.url("shop.git")), deadline)
     assert not server.requests
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_reaches_nothing_is_told_of_no_proxy(commands, deadline, server, tmp_path):
+    more_than_can_be_passed_on = {"http_proxy": "x" * 10_000_000}
+    client = Git(commands, install(tmp_path), tmp_path / "ssh", more_than_can_be_passed_on)
+    await client.done(git.init(tmp_path / "7.git", "sha1"), deadline)
+    with pytest.raises(RepositoryUnreachable, match="could not be started"):
+        await client.done(git.ls_remote(server.url("x")), deadline, remote=Remote(server.url("x")))
 
 
 @pytest_twisted.ensureDeferred

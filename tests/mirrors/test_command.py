@@ -31,6 +31,14 @@ def mark():
     return f"0.{secrets.randbelow(10**15):015}"
 
 
+@pytest.fixture(params=(None, 60801), ids=("ours", "another user's"))
+def uid(request):
+    """Whose the command is: all that ends one of ours ends one of another user as well."""
+    if request.param is not None and os.geteuid() != 0:
+        pytest.skip("only root can run commands as other users")
+    return request.param
+
+
 def sh(script: str, *arguments: str) -> tuple[str, ...]:
     return ("sh", "-c", script, "sh", *arguments)
 
@@ -44,8 +52,8 @@ async def until(condition):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_command_says_what_it_says_and_how_it_ended(commands):
-    output = await commands.run(sh("echo out; echo err >&2; exit 3"), PATH, 30)
+async def test_a_command_says_what_it_says_and_how_it_ended(commands, uid):
+    output = await commands.run(sh("echo out; echo err >&2; exit 3"), PATH, 30, uid=uid)
     assert (output.exit_code, output.stdout, output.stderr) == (3, b"out\n", b"err\n")
     assert not output.cut
     assert not output.out_of_time
@@ -80,42 +88,53 @@ async def test_a_token_comes_by_descriptor_three(commands):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_command_leads_a_session_of_its_own(commands):
-    output = await commands.run(sh("cut -d' ' -f5,6 /proc/self/stat; echo $PPID"), PATH, 30)
+async def test_a_command_leads_a_session_of_its_own(commands, uid):
+    output = await commands.run(sh("cut -d' ' -f5,6 /proc/self/stat; echo $PPID"), PATH, 30, uid=uid)
     group, session, leader = map(int, output.stdout.split())
     assert group == session == leader
     assert session != os.getsid(0)
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_server_is_not_copied_for_it(commands, monkeypatch):
+async def test_the_server_is_not_copied_for_it(commands, monkeypatch, uid):
     def fork():
         raise AssertionError
 
     monkeypatch.setattr(os, "fork", fork)
-    assert (await commands.run(("true",), PATH, 30)).exit_code == 0
+    assert (await commands.run(("true",), PATH, 30, uid=uid)).exit_code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as other users")
+@pytest_twisted.ensureDeferred
+async def test_a_command_of_another_user_has_no_power_of_ours(commands):
+    output = await commands.run(("cat", "/proc/self/status"), PATH, 30, uid=60801)
+    status = dict(line.split(":\t", 1) for line in output.stdout.decode().splitlines())
+    assert status["Uid"].split() == status["Gid"].split() == ["60801"] * 4
+    assert status["Groups"].split() == []
+    assert status["NoNewPrivs"] == "1"
+    assert {int(status[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_command_that_takes_too_long_is_ended_with_all_its_children(commands, mark):
-    output = await commands.run(sh('sleep 1000 "$1" & sleep 1000 "$1"', mark), PATH, 0.3)
+async def test_a_command_that_takes_too_long_is_ended_with_all_its_children(commands, mark, uid):
+    output = await commands.run(sh('sleep 1000 "$1" & sleep 1000 "$1"', mark), PATH, 0.3, uid=uid)
     assert output.out_of_time
     assert not processes_mentioning(mark)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_command_that_does_not_care_is_killed(commands, mark):
+async def test_a_command_that_does_not_care_is_killed(commands, mark, uid):
     started = time.monotonic()
-    output = await commands.run(sh("trap '' TERM; while :; do sleep 0.1 $1; done", mark), PATH, 0.3)
+    output = await commands.run(sh("trap '' TERM; while :; do sleep 0.1 $1; done", mark), PATH, 0.3, uid=uid)
     assert output.out_of_time
     assert time.monotonic() - started >= GRACE
     assert not processes_mentioning(mark)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_child_that_stays_behind_is_killed_and_not_waited_for(commands, mark):
+async def test_a_child_that_stays_behind_is_killed_and_not_waited_for(commands, mark, uid):
     started = time.monotonic()
-    output = await commands.run(sh("(trap '' TERM HUP; sleep 1000 $1) & echo done", mark), PATH, 30)
+    output = await commands.run(sh("(trap '' TERM HUP; sleep 1000 $1) & echo done", mark), PATH, 30, uid=uid)
     assert output.stdout == b"done\n"
     assert time.monotonic() - started < 20
     assert not processes_mentioning(mark)
@@ -131,8 +150,8 @@ async def test_a_child_that_has_left_the_session_does_not_keep_us_waiting(comman
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_cancelled_command_is_gone_before_we_hear_of_it(commands, mark):
-    running = Deferred.fromCoroutine(commands.run(sh('sleep 1000 "$1" & sleep 1000 "$1"', mark), PATH, 30))
+async def test_a_cancelled_command_is_gone_before_we_hear_of_it(commands, mark, uid):
+    running = Deferred.fromCoroutine(commands.run(sh('sleep 1000 "$1" & sleep 1000 "$1"', mark), PATH, 30, uid=uid))
     await until(lambda: processes_mentioning(mark))
     running.cancel()
     with pytest.raises(CancelledError):
@@ -141,8 +160,8 @@ async def test_a_cancelled_command_is_gone_before_we_hear_of_it(commands, mark):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_command_that_is_cancelled_at_once_is_gone(commands, mark):
-    running = Deferred.fromCoroutine(commands.run(sh('sleep 1000 "$1" & sleep 1000 "$1"', mark), PATH, 30))
+async def test_a_command_that_is_cancelled_at_once_is_gone(commands, mark, uid):
+    running = Deferred.fromCoroutine(commands.run(sh('sleep 1000 "$1" & sleep 1000 "$1"', mark), PATH, 30, uid=uid))
     running.cancel()
     with pytest.raises(CancelledError):
         await running
@@ -150,8 +169,8 @@ async def test_a_command_that_is_cancelled_at_once_is_gone(commands, mark):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stop_ends_everything_that_runs(commands, mark):
-    running = [Deferred.fromCoroutine(commands.run(sh("sleep 1000 $1", mark), PATH, 30)) for _ in range(3)]
+async def test_a_stop_ends_everything_that_runs(commands, mark, uid):
+    running = [Deferred.fromCoroutine(commands.run(sh("sleep 1000 $1", mark), PATH, 30, uid=uid)) for _ in range(3)]
     await until(lambda: len(processes_mentioning(mark)) >= 3)
     await commands.stop()
     assert not processes_mentioning(mark)
@@ -208,3 +227,12 @@ def test_a_server_without_git_does_not_start(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "PATH", str(tmp_path))
     with pytest.raises(CannotStart, match="not installed"):
         Commands(reactor)  # type: ignore[arg-type]  # it provides what is needed
+
+
+def test_setpriv_is_needed_for_other_users_alone(monkeypatch, tmp_path):
+    for name in ("setsid", "env", "prlimit", "timeout", "git"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setattr(command, "PATH", str(tmp_path))
+    Commands(reactor)  # type: ignore[arg-type]  # it provides what is needed
+    with pytest.raises(CannotStart, match="setpriv"):
+        Commands(reactor, other_users=True)  # type: ignore[arg-type]  # it provides what is needed

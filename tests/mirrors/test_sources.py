@@ -6,16 +6,22 @@ import datetime as dt
 import ipaddress
 import os
 import random
+import re
 import shutil
 import socket
 import ssl
+import stat
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
@@ -24,8 +30,11 @@ from sayci.change import check_commit
 from sayci.errors import RepositoryRefused, RepositoryUnreachable
 from sayci.git import HEADS_LIMIT, Policy
 from sayci.interfaces import Remote
+from sayci.mirrors import mirror, workspace
+from sayci.mirrors.sources import GitSources
 from tests.gitserver import GitServer, Repository, a_repository, processes_mentioning, run
 
+REACTOR: Any = reactor  # the interfaces that the tests' reactor provides are more than its type says
 TOKEN = "ghp_moonlight_over_the_harbour"
 
 
@@ -598,6 +607,334 @@ async def test_trouble_with_a_mirror_is_logged_where_nothing_may_be_raised(sourc
 async def test_a_git_that_cannot_be_started_is_told(sources_of, remote):
     with pytest.raises(RepositoryUnreachable, match="could not be started"):
         await sources_of(passed_on={"no_proxy": "x" * 10_000_000}).heads(remote)
+
+
+# -- the packs of a mirror that changes
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_workspace_has_its_objects_whatever_becomes_of_the_mirror(repository, check_out, sources, monkeypatch):
+    first = await check_out(repository.commit({"a": "1"}), 1)
+    second = await check_out(repository.commit({"a": "2"}), 2)
+    monkeypatch.setattr(mirror, "PACKS_LIMIT", 1)
+    await sources.discard(1, 2)
+    assert not second.exists()
+    run("-C", str(first), "fsck", "--strict")
+    await sources.remove(1)
+    run("-C", str(first), "fsck", "--strict")
+
+
+@pytest_twisted.ensureDeferred
+async def test_packs_are_linked_while_nobody_can_collect_them(repository, check_out, sources, monkeypatch):
+    held = []
+    make = workspace.make
+
+    def watched(*given):
+        held.append(sources._mirror(1)._lock.locked)
+        return make(*given)
+
+    monkeypatch.setattr(workspace, "make", watched)
+    await check_out(repository.commit({"a": "1"}))
+    assert held == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_commit_that_was_almost_collected_can_be_built_again(
+    repository, check_out, sources, monkeypatch, tmp_path
+):
+    commit = repository.commit({"a": "1"}, branch="other")
+    await check_out(commit, 1)
+    run(f"--git-dir={tmp_path}/mirrors/1.git", "update-ref", "-d", "refs/sayci/recent/1")
+    await check_out(repository.commit({"a": "2"}), 2)
+    monkeypatch.setattr(mirror, "PACKS_LIMIT", 1)
+    await sources.discard(1, 1)
+    assert list((tmp_path / "mirrors" / "1.git" / "objects" / "pack").glob("*.mtimes"))
+    repository.path.rename(repository.path.with_name("moved.git"))
+    tree = await check_out(commit, 3)
+    assert (tree / "a").read_text() == "1"
+    assert run("-C", str(tree), "status", "--porcelain") == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_objects_of_a_mirror_are_in_packs_also_after_it_was_tidied(
+    repository, check_out, sources, monkeypatch, tmp_path
+):
+    loose = lambda: list((tmp_path / "mirrors" / "1.git" / "objects").glob("[0-9a-f][0-9a-f]/*"))  # noqa: E731 - short
+    monkeypatch.setattr(mirror, "PACKS_LIMIT", 1)
+    for build_id in range(3):
+        commit = repository.commit({"a": str(build_id)}, branch=f"topic{build_id}")
+        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        repository.git(*who, "tag", "-a", "-m", "it", f"v{build_id}", commit)
+        await check_out(commit, build_id)
+        run(f"--git-dir={tmp_path}/mirrors/1.git", "update-ref", "-d", f"refs/sayci/recent/{build_id}")
+        repository.git("tag", "-d", f"v{build_id}")
+        assert not loose()
+        await sources.discard(1, build_id)
+        assert not loose()
+
+
+# -- builds with users of their own
+
+
+def as_user(uid: int, *command: str, home: Path, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as the steps of a build with such a user are run."""
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "LC_ALL": "C"}
+    become = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs")
+    return subprocess.run((*become, *command), cwd=cwd, env=environment, capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def users(users_of):
+    return users_of()
+
+
+@pytest.fixture
+def shared_sources(shared_sources_of, users):
+    return shared_sources_of(users)
+
+
+@pytest.fixture
+def built(shared_sources, repository, remote, log):
+    """Checks a commit out for a user of its own and answers what runs commands as this user in the tree."""
+
+    async def built(commit: str, build_id: int = 1):
+        workspace = await shared_sources.checkout(1, remote, commit, build_id, log.append)
+        tree = workspace / "tree"
+        return lambda *command: as_user(tree.stat().st_uid, *command, home=workspace / "home", cwd=tree)
+
+    return built
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_checkout_is_written_by_the_builds_user_and_all_his(repository, built, users, reachable):
+    files = {"a": "1", "bin/run": "#!/bin/sh\n", "d/e/f": "x"}
+    await built(repository.commit(files, executable={"bin/run"}, symlinks={"link": "/etc/passwd"}))
+    place = reachable / "workspaces" / "1"
+    assert users.said == [("lend", 1)]
+    status = place.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 60801, 0o710)
+    linked = set((place / "tree" / ".git" / "objects" / "pack").iterdir())
+    for path in set(place.rglob("*")) - linked:
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (60801, 60801), path
+    assert linked
+    assert {path.stat().st_uid for path in linked} == {0}
+    modes = {name: stat.S_IMODE((reachable / name).stat().st_mode) for name in ("mirrors", "workspaces", "ssh")}
+    assert modes == {"mirrors": 0o700, "workspaces": 0o711, "ssh": 0o700}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_uses_git_as_its_own_user(repository, built, remote):
+    first = repository.commit({"a": "1"}, "first")
+    repository.git("tag", "v1.0", first)
+    commit = repository.commit({"a": "2"}, "second")
+    run_in = await built(commit)
+
+    def git(*arguments):
+        done = run_in("git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert b"dubious" not in done.stderr
+        return done.stdout.decode().strip()
+
+    assert git("status", "--porcelain") == ""
+    assert git("log", "--format=%s") == "second\nfirst"
+    assert git("describe", "--tags") == f"v1.0-1-g{commit[:7]}"
+    assert run_in("sh", "-c", "echo 3 > a").returncode == 0
+    git("stash")
+    git("stash", "pop")
+    git("commit", "--all", "--message=mine")
+    later = repository.commit({"b": "1"}, "later")
+    git("fetch", "--quiet", remote.url, "main")
+    assert git("rev-parse", "FETCH_HEAD") == later
+    git("merge", "--quiet", "--no-edit", "FETCH_HEAD")
+    git("fsck", "--strict")
+    git("gc", "--quiet", "--prune=now")
+    git("fsck", "--strict")
+    assert git("log", "-1", "--format=%s", "HEAD^1") == "mine"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_gets_at_nothing_that_is_not_its_own(repository, built, reachable):
+    run_in, neighbour = await built(repository.commit({"a": "1"})), await built(repository.commit({"a": "2"}), 2)
+    mirrors, workspaces = reachable / "mirrors", reachable / "workspaces"
+    (reachable / "ssh" / "id_ed25519").write_text("key")
+    (reachable / "ssh" / "id_ed25519").chmod(0o644)
+    assert run_in("cat", "a").stdout == b"1"
+    assert neighbour("cat", "a").stdout == b"2"
+    for command in (
+        *(("ls", str(path)) for path in (mirrors, workspaces, workspaces / "1", workspaces / "2", reachable / "ssh")),
+        ("ls", str(workspaces / "2" / "tree")),
+        ("cat", str(mirrors / "1.git" / "config")),
+        ("cat", str(mirrors / "askpass")),
+        ("cat", str(reachable / "ssh" / "id_ed25519")),
+        ("cat", str(workspaces / "2" / "tree" / "a")),
+        ("git", f"--git-dir={mirrors}/1.git", "log"),
+        ("git", "-C", str(workspaces / "2" / "tree"), "log"),
+        ("mv", str(workspaces / "1" / "tree"), str(workspaces / "1" / "moved")),
+        ("rmdir", str(workspaces / "1" / "tmp")),
+        ("ln", "-s", "/etc", str(workspaces / "1" / "link")),
+        ("chmod", "0777", str(workspaces / "1")),
+        ("mkdir", str(workspaces / "17")),
+    ):
+        done = run_in(*command)
+        assert done.returncode != 0, command
+        assert re.search(b"denied|not permitted|not a git repository", done.stderr), done.stderr
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_cannot_change_the_mirrors_packs_by_its_own_names_of_them(repository, built, reachable):
+    run_in = await built(repository.commit({"a": "1"}))
+    packs = sorted((reachable / "mirrors" / "1.git" / "objects" / "pack").iterdir())
+    before = [(path.read_bytes(), path.stat().st_mode, path.stat().st_uid) for path in packs]
+    for script in (
+        *('chmod u+w "$1"', 'echo x > "$1"', 'echo x >> "$1"', 'truncate --size=0 "$1"', 'touch --date=@0 "$1"'),
+        *('chown "$(id -u)" "$1"', 'dd if=/dev/zero of="$1" conv=notrunc count=1'),
+    ):
+        for path in packs:
+            done = run_in("sh", "-c", script, "sh", f".git/objects/pack/{path.name}")
+            assert done.returncode != 0, script
+            assert re.search(b"denied|not permitted", done.stderr, re.IGNORECASE), done.stderr
+    assert run_in("rm", "-rf", ".git/objects/pack").returncode == 0
+    assert [(path.read_bytes(), path.stat().st_mode, path.stat().st_uid) for path in packs] == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_user_is_given_back_after_the_workspace_has_gone(repository, built, shared_sources, users, reachable):
+    await built(repository.commit({"a": "1"}))
+    users.looks_at = reachable / "workspaces"
+    await shared_sources.discard(1, 1)
+    await shared_sources.discard(1, 4711)  # of which there is nothing
+    assert users.said == [("lend", 1), ("give back", 1), ("give back", 4711)]
+    assert users.seen == [[], []]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_second_attempt_has_the_same_user_and_nothing_of_the_first(repository, built, users):
+    commit = repository.commit({"a": "1"})
+    run_in = await built(commit)
+    assert run_in("sh", "-c", "echo x > left; chmod 0 ../home; mkdir -m 0 d").returncode == 0
+    again = await built(commit)
+    assert again("id", "-u").stdout == b"60801\n"
+    assert again("ls").stdout == b"a\n"
+    assert ("give back", 1) not in users.said
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_workspace_that_cannot_be_removed_keeps_its_user(repository, built, users, shared_sources, reachable):
+    await built(repository.commit({"a": "1"}))
+    workspaces = reachable / "workspaces"
+    workspaces.rename(reachable / "moved")
+    workspaces.symlink_to("moved")  # in which nothing is ever removed
+    with capturedLogs() as logged:
+        await shared_sources.discard(1, 1)
+    assert "keeps its user" in logged[-1]["log_format"]
+    assert (logged[-1]["build"], users.lent) == ("1", {1: 60801})
+    assert ("give back", 1) not in users.said
+    workspaces.unlink()
+    (reachable / "moved").rename(workspaces)
+    await shared_sources.discard(1, 1)
+    assert (users.said[-1], users.lent) == (("give back", 1), {})
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_starting_server_knows_who_is_whose_before_it_lends_anybody(
+    repository, remote, shared_sources_of, users_of, log, reachable
+):
+    commit = repository.commit({"a": "1"})
+    killed = shared_sources_of()
+    for build_id in (1, 2):
+        await killed.checkout(1, remote, commit, build_id, log.append)
+    (reachable / "workspaces" / "3").mkdir()  # of a server that was killed before it made more
+    (reachable / "workspaces" / "4").symlink_to("1")
+    users = users_of()
+    again = shared_sources_of(users)
+    assert sorted(users.said) == [("keep", 1, 60801), ("keep", 2, 60802)]
+    fresh = await again.checkout(1, remote, commit, 5, log.append)
+    assert (fresh / "tree" / "a").stat().st_uid == 60803
+    await again.sweep([2])
+    assert users.lent == {2: 60802, 5: 60803}
+    assert {path.name for path in (reachable / "workspaces").iterdir()} == {"2", "5"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_user_is_waited_for_and_no_longer_than_for_a_fetch(
+    repository, remote, shared_sources_of, users, log, reachable
+):
+    commit = repository.commit({"a": "1"})
+    sources = shared_sources_of(users)
+    users.free = users.free[:1]
+    await sources.checkout(1, remote, commit, 1, log.append)
+    with pytest.raises(RepositoryUnreachable, match="no user was free"):
+        await shared_sources_of(users, fetch_limit=0.2).checkout(1, remote, commit, 2, log.append)
+    assert not (reachable / "workspaces" / "2").exists()
+    await users.waiting.get()
+    checkout = Deferred.fromCoroutine(sources.checkout(1, remote, commit, 3, log.append))
+    free = await users.waiting.get()
+    await sources.clone(1, remote, "main")  # the mirror is not held meanwhile
+    await sources.discard(1, 1)
+    free.callback(None)
+    assert ((await checkout) / "tree" / "a").stat().st_uid == 60801
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_without_users_closes_its_workspaces_again(shared_sources, reachable):
+    GitSources(REACTOR, reachable / "mirrors", reachable / "workspaces", Policy(), threads=REACTOR.getThreadPool())
+    assert stat.S_IMODE((reachable / "workspaces").stat().st_mode) == 0o700
+
+
+SPOIL = """\
+mkdir -p closed/in/side; echo x > closed/in/side/file; mkdir -m 1777 sticky; echo x > sticky/file
+chmod 0 closed/in/side closed/in closed ../home .git/objects; chmod 0 .; grep ^Cap /proc/self/status
+"""
+LIMITED = """\
+import os, sys
+from pathlib import Path
+from twisted.internet.task import react
+from twisted.internet.defer import Deferred
+from sayci.git import Policy
+from sayci.interfaces import Remote
+from sayci.mirrors.sources import GitSources
+
+place, url, commit, spoil = Path(sys.argv[1]), *sys.argv[2:]
+PATH = {"PATH": "/usr/bin:/bin"}
+
+class Users:
+    async def lend(self, build_id): return 60802 + build_id
+    def keep(self, build_id, uid): pass
+    async def give_back(self, build_id): print("given back", build_id)
+
+async def main(reactor):
+    places, policy, threads = (place / "mirrors", place / "workspaces"), Policy(frozenset({"file"})), reactor.getThreadPool()
+    sources = GitSources(reactor, *places, policy, threads=threads, users=Users())
+    workspace = await sources.checkout(1, Remote(url), commit, 1, lambda said: None)
+    as_user = lambda script, limit: sources._commands.run(("sh", "-c", script), PATH, limit, uid=60803)
+    print((await as_user(f"cd {workspace}/tree && {spoil}", 30)).stdout.decode())
+    print("out of time", (await as_user("trap '' TERM; sleep 1000", 0.2)).out_of_time)
+    await sources.discard(1, 1)
+    print("left", os.listdir(place / "workspaces"))
+
+react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+
+
+def test_a_server_with_few_of_roots_powers_checks_out_ends_commands_and_removes(repository, reachable, users_of):
+    commit = repository.commit({"a": "1"})
+    few = "-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid"
+    # What can be inherited is not empty either: nothing of it may reach the other user.
+    become = ("setpriv", f"--bounding-set={few}", f"--inh-caps={few}", "--no-new-privs")
+    done = subprocess.run(
+        (*become, sys.executable, "-c", LIMITED, str(reachable), repository.url, commit, SPOIL),
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(mirror.__file__).parents[2])},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    said = done.stdout.decode().splitlines()
+    powers = {line.split()[0]: int(line.split()[1], 16) for line in said if line.startswith("Cap")}
+    assert {kind: powers[kind] for kind in ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:")} == dict.fromkeys(
+        ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:"), 0
+    )
+    assert said[-3:] == ["out of time True", "given back 1", "left []"]
 
 
 # -- the end of the server

@@ -25,6 +25,7 @@ from sayci.change import ref_of
 from sayci.delivery import Message, Verdict
 from sayci.git import Policy
 from sayci.inbox import Inbox
+from sayci.interfaces import Isolation
 from sayci.project import MirrorState
 from sayci.registry import Registry
 from sayci.runner import Limits, Runner
@@ -267,9 +268,9 @@ class FakeForge:
 
 
 @pytest.fixture
-def isolation() -> str:
+def isolation() -> Isolation:
     """What keeps builds from the server; a test may say otherwise by parametrizing it."""
-    return "Each build has a user of its own"
+    return Isolation(True, "Each build runs as a user of its own")
 
 
 @pytest.fixture

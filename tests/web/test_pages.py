@@ -11,6 +11,7 @@ import pytest_twisted
 
 from sayci.account import Access
 from sayci.errors import Unavailable
+from sayci.interfaces import Isolation
 from sayci.project import MirrorState
 from sayci.sign_in import CODE_LIFETIME
 from sayci.step import Result
@@ -206,11 +207,13 @@ async def test_every_answer_has_the_security_headers(house, path):
         assert seen.header("server") == "sayci"
 
 
-@pytest.mark.parametrize("isolation", ("", "Each build has a user of its own"))
+@pytest.mark.parametrize("isolation", (Isolation(False, "Builds are not isolated: <why>"), Isolation(True, "A wall")))
 @pytest_twisted.ensureDeferred
 async def test_the_foot_says_how_builds_are_kept_apart(house, isolation):
-    foot = (await (await house.signed_in()).get("/")).document.text("footer")
-    assert (isolation or "Builds are not isolated from this server") in foot
+    page = await (await house.signed_in()).get("/")
+    foot = page.document.text("footer")
+    assert isolation.words in foot
+    assert ('<span class="error">' in page.text) is not isolation.holds
     assert "sayci 9.8.7" in foot
     assert "9.8.7" not in (await house.stranger().get("/sign-in")).text
 

@@ -1,11 +1,12 @@
-"""Runs steps on this machine as the server's own user, each under a shim of its own.
+"""Runs steps on this machine, each under a shim of its own, as the user to whom its workspace belongs.
 
 A step is known by its job's key, which is also its handle: everything that a server needs to find it again is in its run
 directory ROOT/KEY (shim.py says which files that are).  The shim has no pipe to the server and does not notice when that
 dies; whether the shim itself lives, its lock says.
 
-Beside its job's environment a command gets ``SAYCI_STEP``: the key, and a word that is new with every start.  By that
-the processes of a step can be found when its shim has been killed.
+When a shim has been killed, the processes of its step are found by their user, if that is one whom the build had alone.
+Otherwise by ``SAYCI_STEP`` in their environment, which every command gets beside its job's: the key, and a word that is
+new with every start.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import os
 import py_compile
 import re
 import secrets
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
@@ -34,8 +37,9 @@ from zope.interface import implementer
 
 from sayci.buildlog import masks_of
 from sayci.errors import LauncherError
-from sayci.interfaces import Ended, Job
+from sayci.interfaces import Ended, Isolation, Job
 from sayci.launchers import shim
+from sayci.launchers.users import Numbers, clearing
 
 #: The variable that marks the processes of a step.
 COOKIE = "SAYCI_STEP"
@@ -48,22 +52,39 @@ TROUBLE_PAUSE = 5.0
 SWEEP_LIMIT = 10.0
 
 _SHIM = Path(shim.__file__)
+#: Seconds for removing what a build has left where everybody may write.
+CLEARING_LIMIT = 300.0
+
+_CLEARING = "users"  # in ROOT, beside the builds, whose names are numbers
 _COMPILED = ".shim.pyc"  # in ROOT; no key begins with a dot
 _KEY = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _LOST = "lost"
+
+Answer = TypeVar("Answer")
 
 
 class LocalLauncher:
     """The Launcher for steps that are processes of this machine.
 
-    `reactor` starts processes, watches file descriptors, tells the time and has a thread pool.  `python` runs the shims;
-    by default the interpreter that runs the server.
+    `reactor` starts processes, watches file descriptors, tells the time and has a thread pool.  With `users` a step runs
+    as the one of them to whom its workspace belongs, and a workspace of anybody else is refused.  Without, it runs as the
+    server's own user, for the reason `obstacle`.  `python` runs the shims; by default the interpreter that runs the server.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, root: Path, *, python: str | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        root: Path,
+        *,
+        users: Numbers | None = None,
+        obstacle: str = "",
+        python: str | None = None,
+    ) -> None:
         self._reactor = reactor
+        self._users = users
+        self._obstacle = obstacle
         self._root = root.absolute()
         # Not what PATH or a virtual environment calls it: a version manager's wrapper takes 150 ms.
         self._python = python or os.path.realpath(sys.executable)
@@ -71,18 +92,50 @@ class LocalLauncher:
         self._children: dict[str, _Child] = {}
 
     @property
-    def isolation(self) -> str:
+    def isolation(self) -> Isolation:
         """Nothing keeps the processes of one user from each other."""
-        return ""
+        if self._users is not None:
+            return Isolation(True, "Each build runs as a user of its own")
+        reason = f": {self._obstacle}" if self._obstacle else ""
+        return Isolation(False, f"Builds are not isolated from this server{reason}")
 
     async def start(self, job: Job) -> str:
         """Start the job under a shim.  Raises LauncherError, also for a job that has been started before."""
+        return self._start(job, self._user_of(job))
+
+    async def clear(self, uid: int) -> bool:
+        """End all processes of a user, and remove what he has left where everybody may write; whether nobody is left."""
+        key = f"{_CLEARING}/{uid}"
+        directory = RunDirectory(self._root / key, key)
+        await self._end_of(directory)  # an earlier server may have begun it
+        await self._in_thread(partial(shutil.rmtree, directory.path, ignore_errors=True))
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+        job = Job(key, clearing(), environment, Path("/"), time_limit=CLEARING_LIMIT, output_limit=65536)
+        self._start(job, uid)
+        ended = await self._end_of(directory)
+        if ended.exit_code != 0:
+            self._log.warn("clearing up after user {uid} ended with {ended}", uid=uid, ended=ended)
+        return await self._in_thread(partial(is_nobody, uid))
+
+    def _user_of(self, job: Job) -> int:
+        """Whose the job's workspace is; 0 for the server's own.  Raises LauncherError for another that is none of `users`."""
+        if self._users is None:
+            return 0
+        try:
+            uid = os.lstat(job.workspace).st_uid
+        except OSError as error:
+            raise LauncherError("the workspace cannot be looked at", job.key, error.strerror or str(error)) from error
+        if uid not in self._users.builds:
+            raise LauncherError("the workspace belongs to no user whom builds may have", job.key, uid)
+        return uid
+
+    def _start(self, job: Job, user: int) -> str:
         directory = self._directory(job.key)
         if directory is None:
             raise LauncherError("this is no key for a step", job.key)
         try:
             with directory.claimed() as lock:
-                self._spawn(job, directory, lock)
+                self._spawn(job, directory, lock, user)
         except OSError as error:
             raise LauncherError("the step could not be started", job.key, error.strerror or str(error)) from error
         except UnicodeEncodeError:  # which has that text, and it may be a secret
@@ -94,18 +147,10 @@ class LocalLauncher:
         directory = self._directory(handle)
         if directory is None:
             return Ended(None, _LOST, "this is no step's handle")
-        while True:
-            try:
-                ended = directory.ended()
-                if ended is None:
-                    await self._until_gone(directory)
-                    continue
-                if ended.why == _LOST:
-                    await self._sweep(directory)
-                return ended
-            except OSError:
-                self._log.failure("step {key} cannot be looked at", key=handle)
-                await deferLater(self._reactor, TROUBLE_PAUSE)
+        ended = await self._end_of(directory)
+        if ended.why == _LOST:
+            await self._sweep(directory)
+        return ended
 
     def cancel(self, handle: str) -> None:
         """Ask the step's shim to end it."""
@@ -119,9 +164,9 @@ class LocalLauncher:
     def _directory(self, key: str) -> RunDirectory | None:
         return RunDirectory(self._root / key, key) if _KEY.fullmatch(key) else None
 
-    def _spawn(self, job: Job, directory: RunDirectory, lock: int) -> None:
+    def _spawn(self, job: Job, directory: RunDirectory, lock: int, user: int) -> None:
         arguments = [self._python, "-I", "-S", os.fspath(self._program), os.fspath(directory.path)]
-        with _handed_over(job, directory) as fds:
+        with _handed_over(job, directory, user) as fds:
             child = self._children[job.key] = _Child(self._children, job.key)  # before it can end
             try:
                 # No path=, uid= or gid=: for those Twisted forks, and a large server stands still for 40 ms meanwhile.
@@ -129,6 +174,18 @@ class LocalLauncher:
             except OSError:
                 child.forget()
                 raise
+
+    async def _end_of(self, directory: RunDirectory) -> Ended:
+        """How the step ended, as soon as its shim has; of one that was killed, something may be left."""
+        while True:
+            try:
+                ended = directory.ended()
+                if ended is not None:
+                    return ended
+                await self._until_gone(directory)
+            except OSError:
+                self._log.failure("step {key} cannot be looked at", key=directory.key)
+                await deferLater(self._reactor, TROUBLE_PAUSE)
 
     async def _until_gone(self, directory: RunDirectory) -> None:
         """Until the step's shim has ended, or it is time to look again."""
@@ -144,9 +201,16 @@ class LocalLauncher:
 
     async def _sweep(self, directory: RunDirectory) -> None:
         """End what a killed shim has left."""
-        pool = self._reactor.getThreadPool()
-        if not await deferToThreadPool(self._reactor, pool, sweep, directory.cookie()):
+        cookie, user = directory.marks()
+        if self._users is not None and user in self._users.builds:
+            gone = await self.clear(user)
+        else:
+            gone = await self._in_thread(partial(sweep, cookie))
+        if not gone:
             self._log.error("processes of step {key} cannot be killed", key=directory.key)
+
+    async def _in_thread(self, function: Callable[[], Answer]) -> Answer:
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
 
 
 def _compiled(root: Path) -> Path:
@@ -293,15 +357,17 @@ class RunDirectory:
         except ValueError:
             return {}  # a damaged disk: that it has started the command cannot be ruled out
 
-    def new_cookie(self) -> str:
-        """A mark for the processes of the step, kept in the lock's file."""
+    def new_cookie(self, user: int) -> str:
+        """A mark for the processes of the step, kept in the lock's file with the user whose they are; 0 for our own."""
         cookie = f"{self.key}:{secrets.token_hex(8)}"
-        (self.path / shim.LOCK).write_text(cookie)
+        (self.path / shim.LOCK).write_text(f"{cookie}\n{user}\n")
         return cookie
 
-    def cookie(self) -> str:
-        """The mark that was made at the start; "" when there is none."""
-        return (self._read(shim.LOCK) or b"").decode("utf-8", "replace")
+    def marks(self) -> tuple[str, int]:
+        """The mark that was made at the start, "" when there is none, and the user."""
+        # Before there were users the mark stood there alone.
+        cookie, _, user = (self._read(shim.LOCK) or b"").decode("utf-8", "replace").partition("\n")
+        return cookie, int(user) if user.strip().isdecimal() else 0
 
     def open_errors(self) -> int:
         """The file that takes what a breaking shim has to say."""
@@ -334,7 +400,7 @@ def _ended_of(record: bytes) -> Ended:
 # ------------------------------------------------------------------------------------------------ the orders
 
 
-def _orders_of(job: Job, cookie: str) -> shim.Orders:
+def _orders_of(job: Job, cookie: str, user: int) -> shim.Orders:
     environment = {**job.environment, COOKIE: cookie}
     return shim.Orders(
         [os.fsencode(argument) for argument in job.argv],
@@ -345,17 +411,19 @@ def _orders_of(job: Job, cookie: str) -> shim.Orders:
         silence_limit=job.silence_limit,
         output_limit=job.output_limit,
         grace=job.grace,
+        user=user,
+        killer=Numbers.killer_of(user) if user else 0,
     )
 
 
 @contextmanager
-def _handed_over(job: Job, directory: RunDirectory) -> Iterator[dict[int, int]]:
+def _handed_over(job: Job, directory: RunDirectory, user: int) -> Iterator[dict[int, int]]:
     """The file descriptors for a shim, by their numbers there; ours are closed at the end."""
     ours = []
     try:
         ours.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         ours.append(directory.open_errors())
-        ours.append(_memfd(_orders_of(job, directory.new_cookie()).encode()))
+        ours.append(_memfd(_orders_of(job, directory.new_cookie(user), user).encode()))
         null, errors, orders = ours
         yield {0: null, 1: errors, 2: errors, shim.ORDERS_FD: orders}
     finally:
@@ -451,6 +519,26 @@ def sweep(cookie: str) -> bool:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     return True
+
+
+def is_nobody(uid: int) -> bool:
+    """Whether no process is that user, once those that are being killed are gone.  Blocks: for a thread."""
+    deadline = time.monotonic() + SWEEP_LIMIT
+    while any(_is_user(pid, uid) for pid in _pids()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _is_user(pid: int, uid: int) -> bool:
+    """Whether a living process is that user in any of the four ways (proc(5)): real, effective, saved, file system's."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_bytes().splitlines()
+    except OSError:
+        return False
+    fields = {name: value.split() for name, _, value in (line.partition(b":") for line in lines)}
+    return b"%d" % uid in fields.get(b"Uid", ()) and fields[b"State"][0] not in (b"Z", b"X")
 
 
 def _pids() -> list[int]:

@@ -91,7 +91,9 @@ def unpack(data: bytes) -> Iterator[tuple[str, bytes]]:
 class Orders:
     """What one shim has to do.  Bytes, as the kernel takes them; seconds; 0 for a limit means none.
 
-    `masks` are the byte strings that never appear in the log.  `grace` is the time between TERM and KILL.
+    `masks` are the byte strings that never appear in the log.  `grace` is the time between TERM and KILL.  `user` is who
+    the command runs as, with the group of the same number; 0 means the shim's own user.  Every process of that user is
+    taken for one of the step.  `killer` is a user whom nobody else is: who kills as that one, cannot be killed by them.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class Orders:
         silence_limit: float = 0.0,
         output_limit: int = 0,
         grace: float = 5.0,
+        user: int = 0,
+        killer: int = 0,
     ) -> None:
         self.argv = argv
         self.environment = environment
@@ -114,10 +118,12 @@ class Orders:
         self.silence_limit = silence_limit
         self.output_limit = output_limit
         self.grace = grace
+        self.user = user
+        self.killer = killer
 
     def encode(self) -> bytes:
         """The orders as a memfd carries them."""
-        numbers = ("time_limit", "silence_limit", "output_limit", "grace")
+        numbers = ("time_limit", "silence_limit", "output_limit", "grace", "user", "killer")
         return pack(
             [
                 *(("argument", argument) for argument in self.argv),
@@ -144,6 +150,8 @@ class Orders:
             silence_limit=float(found["silence_limit"][0]),
             output_limit=int(found["output_limit"][0]),
             grace=float(found["grace"][0]),
+            user=int(found["user"][0]),
+            killer=int(found["killer"][0]),
         )
 
 
@@ -349,11 +357,13 @@ class Tree:
     """All processes of a step: the command, and whatever descends from it.
 
     The shim is a subreaper: a process whose parent dies becomes the shim's child, so that nobody gets out, and when no
-    child is left, nobody is.
+    child is left, nobody is.  Where the command has a user of its own, whoever is that user belongs to it too.
     """
 
-    def __init__(self, command: int) -> None:
+    def __init__(self, command: int, user: int = 0, killer: int = 0) -> None:
         self._command = command
+        self._user = user
+        self._killer = killer
         #: Of the command: what it gave, or minus the signal that killed it; None while it runs.
         self.exit_code: int | None = None
 
@@ -371,6 +381,8 @@ class Tree:
 
     def signal(self, number: int) -> None:
         """Send a signal to every process; one that is stopped is woken for it."""
+        if self._user and signal_user(self._user, self._killer, number):
+            return
         for pid in descendants([os.getpid()]):
             _kill(pid, number)
             _kill(pid, _signal.SIGCONT)
@@ -380,6 +392,39 @@ class Tree:
         while self.reap():
             self.signal(_signal.SIGKILL)
             time.sleep(KILL_AGAIN)
+
+    def evict(self) -> None:
+        """When none is left, see to it that nobody else is the command's user: cron may have started him something."""
+        if self._user:
+            signal_user(self._user, self._killer, _signal.SIGKILL)
+
+
+def signal_user(user: int, killer: int, number: int) -> bool:
+    """Send a signal to all processes of `user` at once, and wake those that are stopped; whether that could be done.
+
+    The kernel does it without letting one of them fork in between, which no walk through /proc can do (kill(2), pid -1).
+    It goes to whom the sender may signal: so the sender is `user`, but by its real and saved user somebody whom that one
+    may not signal in return.
+    """
+    if 0 in (user, killer):
+        raise ValueError("nobody signals all processes of root")
+    try:
+        pid = os.fork()
+    except OSError:  # no process can be made any more: it has to be done one by one
+        return False
+    if pid == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(killer, user, killer)
+            if 0 not in os.getresuid():
+                for one in (number, _signal.SIGCONT):
+                    _kill(-1, one)
+                status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _kill(pid: int, number: int) -> None:
@@ -425,8 +470,12 @@ def _become(orders: Orders, output: int, prctl: Prctl, shim: int, complaints: in
 
 def _prepare(orders: Orders, output: int, prctl: Prctl, shim: int) -> None:
     os.setsid()  # a group of its own: the command's `kill 0` does not reach the shim
-    prctl(_PR_SET_DUMPABLE, 1)  # as after exec, where it makes no difference any more; /proc/self is ours again
     _raise_oom_score()
+    if orders.user:
+        os.setgroups([])
+        os.setresgid(orders.user, orders.user, orders.user)
+        os.setresuid(orders.user, orders.user, orders.user)  # the kernel takes all capabilities away with it
+    prctl(_PR_SET_DUMPABLE, 1)  # as after exec, where it makes no difference any more; /proc/self is ours again
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
     prctl(_PR_SET_PDEATHSIG, _signal.SIGKILL)  # has to come after any change of user, which clears it
     if os.getppid() != shim:
@@ -437,12 +486,21 @@ def _prepare(orders: Orders, output: int, prctl: Prctl, shim: int) -> None:
     os.chdir(orders.workspace)
 
 
-def _execute(orders: Orders) -> None:
-    try:
-        os.execvpe(orders.argv[0], orders.argv, orders.environment)  # noqa: S606 - a shell is just what is not wanted
-    except OSError as error:
-        error.filename = orders.argv[0]  # instead of the last place of PATH in which it was not
-        raise
+def _execute(orders: Orders) -> NoReturn:
+    """Become the command, looked for in its own PATH; os.execvpe would import a module, which its user may not read."""
+    name = orders.argv[0]
+    path = b"" if b"/" in name else orders.environment.get(b"PATH", os.fsencode(os.defpath))
+    trouble = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for directory in path.split(b":"):
+        program = directory + b"/" + name if directory else name
+        try:
+            os.execve(program, orders.argv, orders.environment)  # noqa: S606 - a shell is just what is not wanted
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            trouble = error  # one that may not be executed is told of, should there be no other
+    trouble.filename = name  # instead of the place in PATH
+    raise trouble
 
 
 def _raise_oom_score() -> None:
@@ -621,10 +679,13 @@ class Shim:
         self._log = log = Log(self._open_log(), orders.output_limit)
         reader, writer = _pipe()
         self._started = time.monotonic()
-        self._tree = Tree(start(orders, writer, prctl))
+        if orders.user:
+            os.fchown(writer, orders.user, orders.user)  # or `echo > /dev/stdout` may not open it
+        self._tree = Tree(start(orders, writer, prctl), orders.user, orders.killer)
         os.close(writer)
         watch = Watch(orders, signals, self._tree, reader, log)
         watch.run()
+        self._tree.evict()
         self._why = watch.why
 
     def _say_who(self) -> None:

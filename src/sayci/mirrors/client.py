@@ -45,9 +45,10 @@ class Git:
         remote: Remote | None = None,
         listen: Callable[[bytes], None] | None = None,
         traces: bool = False,
+        uid: int | None = None,
     ) -> Output:
         """Run `command` to its success.  Raises what its failure means."""
-        output = await self.run(command, deadline, remote=remote, listen=listen, traces=traces)
+        output = await self.run(command, deadline, remote=remote, listen=listen, traces=traces, uid=uid)
         if output.exit_code != 0:
             raise git.explain(output.stderr, output.exit_code)
         return output
@@ -60,8 +61,9 @@ class Git:
         remote: Remote | None = None,
         listen: Callable[[bytes], None] | None = None,
         traces: bool = False,
+        uid: int | None = None,
     ) -> Output:
-        """Run `command` to its end; it may reach `remote` and nothing else.
+        """Run `command` to its end; it may reach `remote` and nothing else.  With `uid` it runs as that user.
 
         Raises RepositoryUnreachable when it cannot be started or does not end in time.
         """
@@ -72,12 +74,13 @@ class Git:
                 remote.url if remote is not None else "",
                 ssh=self._ssh,
                 askpass=self._askpass if token else None,
-                passed_on=self._passed_on,
+                # An address of a proxy may hold a password: what reaches nothing does not need to know it.
+                passed_on=self._passed_on if remote is not None else {},
                 traces=traces,
             )
             try:
                 output = await self._commands.run(
-                    command, environment, deadline.left(), token_fd=token_fd, listen=listen
+                    command, environment, deadline.left(), token_fd=token_fd, listen=listen, uid=uid
                 )
             except OSError as error:
                 raise RepositoryUnreachable("git could not be started", error.strerror or str(error)) from error

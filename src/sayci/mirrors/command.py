@@ -62,15 +62,28 @@ class Commands:
     Twisted's spawnProcess is given no path, uid or gid: with one of them it forks, which takes longer the bigger the server
     is.  The session, the limits and the second time limit, which holds even when the server is killed, are made by small
     programs that replace themselves by the next: ``setsid env prlimit timeout git``.  Each is in the group that is ended.
+    For a command that is to be of another user there is ``setpriv`` before it; this takes root with CAP_SETUID, CAP_SETGID
+    and, to end it, CAP_KILL.
     """
 
-    def __init__(self, reactor: Reactor, *, file_limit: int = FILE_LIMIT, memory_limit: int = MEMORY_LIMIT) -> None:
-        """Limits are in bytes.  Raises CannotStart when one of the programs is not installed."""
+    def __init__(
+        self,
+        reactor: Reactor,
+        *,
+        file_limit: int = FILE_LIMIT,
+        memory_limit: int = MEMORY_LIMIT,
+        other_users: bool = False,
+    ) -> None:
+        """Limits are in bytes.  `other_users` says that commands may be run as somebody else.
+
+        Raises CannotStart when one of the programs is not installed.
+        """
         self._reactor = reactor
         self._file_limit = _within(file_limit, resource.RLIMIT_FSIZE)
         self._memory_limit = _within(memory_limit, resource.RLIMIT_DATA)
         self._running: set[_Running] = set()
-        self._setsid, *_ = (_program(name) for name in ("setsid", "env", "prlimit", "timeout", "git"))
+        programs = ("setsid", "env", "prlimit", "timeout", "git", *(("setpriv",) if other_users else ()))
+        self._setsid, *_ = (_program(name) for name in programs)
 
     async def run(
         self,
@@ -80,15 +93,17 @@ class Commands:
         *,
         token_fd: int | None = None,
         listen: Callable[[bytes], None] | None = None,
+        uid: int | None = None,
     ) -> Output:
         """Run `command` for at most `limit` seconds; nothing of it is left when this returns, or is cancelled.
 
-        `listen` is called with the standard error as it comes.  The command finds `token_fd` as descriptor TOKEN_FD.
+        `listen` is called with the standard error as it comes.  The command finds `token_fd` as descriptor TOKEN_FD.  With
+        `uid` it is of that user and of the group of that number, without any power of ours.
         """
         running = _Running(self._reactor, limit, listen)
         self._running.add(running)
         try:
-            self._spawn(running, (*self._limits(limit), *command), environment, token_fd)
+            self._spawn(running, (*self._limits(limit), *_becoming(uid), *command), environment, token_fd)
             return await running.output()
         finally:
             self._running.discard(running)
@@ -215,6 +230,14 @@ class _Running(ProcessProtocol):
         except ProcessLookupError:
             if self.transport.pid is not None:
                 os.kill(self._leader, number)
+
+
+def _becoming(uid: int | None) -> tuple[str, ...]:
+    if uid is None:
+        return ()
+    # Becoming somebody else gives up the effective and ambient capabilities, but not the inheritable ones.
+    nothing_left = ("--clear-groups", "--inh-caps=-all", "--no-new-privs")
+    return ("setpriv", f"--reuid={uid}", f"--regid={uid}", *nothing_left)
 
 
 def _exit_code_of(reason: Failure) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from sayci import git
 from sayci.change import check_branch, check_commit
-from sayci.errors import Invalid, RepositoryError, RepositoryRefused
-from sayci.interfaces import Remote
+from sayci.errors import Invalid, RepositoryError, RepositoryRefused, RepositoryUnreachable
+from sayci.interfaces import Remote, Users
 from sayci.mirrors import askpass, removal, workspace
 from sayci.mirrors.client import Deadline, Git
 from sayci.mirrors.command import FILE_LIMIT, MEMORY_LIMIT, Commands, Reactor
@@ -32,6 +34,10 @@ class GitSources:
     `fetch_limit` is for all of a clone or a checkout, `ask_limit` for short questions; both are in seconds.  `file_limit`
     and `memory_limit`, in bytes, are for the largest file that git may write (the pack of a first fetch) and for the memory
     of each of its processes.  git is given no configuration but ours, and never runs in a workspace that a build has touched.
+
+    With `users` a workspace belongs to the user that is lent to its build, who is waited for as long as for a fetch; what
+    is checked out is written by him, and `workspaces` may be passed through by everybody (mode 0711).  He is given back
+    when no workspace of the build is left.  This takes a server that is root.
     """
 
     _log = Logger()
@@ -50,6 +56,7 @@ class GitSources:
         passed_on: Mapping[str, str] | None = None,
         file_limit: int = FILE_LIMIT,
         memory_limit: int = MEMORY_LIMIT,
+        users: Users | None = None,
     ) -> None:
         """Raises CannotStart when a program is missing, OSError when the directories cannot be used."""
         self._reactor = reactor
@@ -57,15 +64,22 @@ class GitSources:
         self._policy = policy
         self._fetch_limit, self._ask_limit = fetch_limit, ask_limit
         self._threads = Threads(reactor, threads)
-        self._commands = Commands(reactor, file_limit=file_limit, memory_limit=memory_limit)
+        self._commands = Commands(
+            reactor, file_limit=file_limit, memory_limit=memory_limit, other_users=users is not None
+        )
+        self._users = users
         keys = (ssh or mirrors.parent / "ssh").absolute()
         for directory in (self._directory, self._workspaces, keys):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
+        self._workspaces.chmod(0o711 if users is not None else 0o700)
         self._git = Git(self._commands, askpass.install(self._directory), keys, passed_on or {})
         self._mirrors: dict[int, Mirror] = {}
         # What an earlier server was removing; looked up now, while nothing of ours is in there yet.
         self._left = removal.left_behind(self._directory) + removal.left_behind(self._workspaces)
         self._found = sorted(path for path in self._workspaces.iterdir() if path.name.isdecimal())
+        if users is not None:
+            _keep(users, self._found)
 
     async def stop(self) -> None:
         """End every command that runs, and wait until it is gone."""
@@ -99,21 +113,26 @@ class GitSources:
         *,
         debug: bool = False,
     ) -> Path:
-        """Fetch exactly `commit` and answer a fresh workspace.  The tags are fetched too, if they can be had."""
+        """Fetch exactly `commit` and answer a fresh workspace.  The tags are fetched too, if they can be had.
+
+        Raises what `users` raises, too.
+        """
         self._check(remote, commit=commit)
         deadline, told = self._deadline(self._fetch_limit), _Told(log)
         place, mirror = self._workspaces / str(build_id), self._mirror(project_id)
         self._complain(await self._threads.call(removal.remove, place))
+        uid = await self._lent(build_id, deadline)
         told.say(f"$ git fetch {remote.url} {commit}")
         async with mirror.held(deadline):
             with told.listening() as listen:
                 await mirror.fetch_commit(remote, commit, build_id, deadline, listen, debug=debug)
             if trouble := await self._fetch_tags(mirror, remote, deadline):
                 told.say(f"the tags are as they were at an earlier fetch: {trouble}")
-        tags = await mirror.tags(deadline)
-        tree = await self._threads.call(workspace.make, place, mirror.path, commit, tags)
+            # While it is held, so that the packs are there, and all that the tags name is in them.
+            tags = await mirror.tags(deadline)
+            tree = await self._threads.call(workspace.make, place, mirror.path, commit, tags, uid)
         with told.listening() as listen:
-            await self._git.done(git.read_tree(tree, commit), deadline, listen=listen, traces=debug)
+            await self._git.done(git.read_tree(tree, commit), deadline, listen=listen, traces=debug, uid=uid)
         message, _ = await mirror.describe(commit, deadline)
         told.say(f"HEAD is now at {commit[:7]} {message.partition(chr(10))[0]}")
         return place
@@ -127,7 +146,7 @@ class GitSources:
         left, self._left = self._left, []
         mirror, deadline = self._mirror(project_id), self._deadline(self._fetch_limit)
         with self._nothing_raised("discarding a build", build_id):
-            self._complain(await self._threads.call(removal.remove, self._workspaces / str(build_id)))
+            await self._remove_workspace(self._workspaces / str(build_id))
             self._complain(await self._threads.call(removal.finish, left))
             if await mirror.exists():
                 async with mirror.held(deadline):
@@ -143,7 +162,7 @@ class GitSources:
             self._complain(await self._threads.call(removal.finish, left))
             for path in found:
                 if path.name not in kept:
-                    self._complain(await self._threads.call(removal.remove, path))
+                    await self._remove_workspace(path)
 
     async def remove(self, project_id: int) -> None:
         """Remove the project's mirror."""
@@ -159,6 +178,27 @@ class GitSources:
             path = self._directory / f"{project_id}.git"
             self._mirrors[project_id] = Mirror(path, self._git, self._threads, self._reactor)
         return self._mirrors[project_id]
+
+    async def _lent(self, build_id: int, deadline: Deadline) -> int | None:
+        """The user that the build runs as, if it has one of its own."""
+        if self._users is None:
+            return None
+        lent = Deferred.fromCoroutine(self._users.lend(build_id))
+        return await lent.addTimeout(deadline.left(), self._reactor, _all_lent(deadline.limit))
+
+    async def _remove_workspace(self, place: Path) -> None:
+        """Remove a workspace and give the build's user back.
+
+        He is not given back when the next one who is lent him could get into it.  What is not removed but out of its place
+        is in a directory of ours, into which nobody else gets; to end who may be at work in it, he has to be given back.
+        """
+        self._complain(await self._threads.call(removal.remove, place))
+        if self._users is None:
+            return
+        if await self._threads.call(os.path.lexists, place):
+            self._log.error("build {build} keeps its user: its workspace could not be removed", build=place.name)
+        else:
+            await self._users.give_back(int(place.name))
 
     def _deadline(self, limit: float) -> Deadline:
         return Deadline(self._reactor, limit)
@@ -194,6 +234,19 @@ class GitSources:
     def _complain(self, problems: Sequence[str]) -> None:
         for problem in problems[:10]:
             self._log.warn("not removed: {problem}", problem=problem)
+
+
+def _keep(users: Users, workspaces: Sequence[Path]) -> None:
+    """Builds of an earlier server's time keep their users for as long as their workspaces are here."""
+    for path in workspaces:
+        uid = workspace.owner_of(path)
+        if uid is not None:
+            users.keep(int(path.name), uid)
+
+
+def _all_lent(limit: float) -> Callable[[object, float], Failure]:
+    error = RepositoryUnreachable("no user was free for the build for the whole time limit", f"{limit:g} s")
+    return lambda _result, _timeout: Failure(error)
 
 
 class _Told:

@@ -18,6 +18,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from sayci.account import Access, Actor
 from sayci.build import Build
 from sayci.errors import SayciError, UnknownProject
+from sayci.interfaces import Isolation
 from sayci.project import check_name
 from sayci.web.answer import answer, set_header
 from sayci.web.forms import read_form
@@ -81,8 +82,7 @@ Handler = Callable[..., Coroutine[Deferred[Any], Any, Answer]]
 class Frame:
     """Puts handlers at addresses, and a frame around what they answer.
 
-    `traffic` answers the builds that wait and those that run; `isolation` is what keeps builds from the server, "" for
-    nothing.
+    `traffic` answers the builds that wait and those that run; `isolation` is what keeps builds from the server.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Frame:
         clock: Callable[[], float],
         traffic: Callable[[], tuple[list[Build], list[Build]]],
         version: str,
-        isolation: str,
+        isolation: Isolation,
     ) -> None:
         self._sessions = sessions
         self._look = look

@@ -13,7 +13,7 @@ from sayci.account import Access
 from sayci.build import Build
 from sayci.errors import Invalid, Unauthenticated
 from sayci.inbox import Inbox
-from sayci.interfaces import LogStore, Store
+from sayci.interfaces import Isolation, LogStore, Store
 from sayci.project import Project
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
@@ -52,7 +52,7 @@ class ProjectRow:
 class Pages:
     """Every page, put together.
 
-    `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server, "" for nothing.
+    `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Pages:
         clock: Callable[[], float],
         reactor: IReactorTime,
         version: str,
-        isolation: str,
+        isolation: Isolation,
     ) -> None:
         self._store = store
         self._scheduler = scheduler
