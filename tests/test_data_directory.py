@@ -27,10 +27,14 @@ def test_it_is_made_for_our_own_user_alone(data):
     assert mode(data.path / "lock") == 0o600
 
 
-def test_one_that_was_open_to_others_is_closed(tmp_path):
-    (tmp_path / "data").mkdir(mode=0o777)
+@pytest.mark.parametrize(("before", "after"), ((0o755, 0o711), (0o770, 0o710), (0o500, 0o700), (0o711, 0o711)))
+def test_one_that_was_open_to_others_is_closed_but_who_passes_through_it_may_go_on(tmp_path, before, after):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(before)
     data = DataDirectory(tmp_path / "data")
     data.take()
+    assert mode(data.path) == after
+    data.close()
     assert mode(data.path) == 0o700
     data.release()
 

@@ -30,12 +30,13 @@ class DataDirectory:
         return self.path / WORKSPACES
 
     def take(self) -> None:
-        """Make it, and make sure that it is ours alone.  Raises CannotStart."""
+        """Make it, and make sure that nobody else reads or writes it.  Raises CannotStart."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.geteuid() == 0 and self.path.stat().st_uid != 0:
                 os.chown(self.path, 0, 0)  # a new volume may belong to the user of whom its image thought
-            self.path.chmod(0o700)
+            # Builds that an earlier server has left running still pass through it.
+            self.path.chmod(self.path.stat().st_mode & 0o711 | 0o700)
             self._lock = _private(os.fspath(self.path / "lock"), os.O_WRONLY | os.O_CREAT)
         except OSError as error:
             raise CannotStart("the data directory cannot be used", self.path, error.strerror or error) from None

@@ -82,7 +82,7 @@ class Addresses:
             return
         scheme = "https" if endpoint.startswith("ssl:") else "http"
         self._base = self._base or f"{scheme}://localhost:{address.port}"
-        self.local.append(f"{scheme}://{_on_this_machine(address.host)}:{address.port}")
+        self.local += [f"{scheme}://{host}:{address.port}" for host in _on_this_machine(address.host)]
 
     def of_build(self, build: Build) -> str:
         """A build's page."""
@@ -164,13 +164,14 @@ class Sayci(Service):
     def _users(self) -> tuple[Numbers | None, str]:
         """The users for builds to run as; None where that cannot be, and why.  Before there is a second thread."""
         settings, data = self.settings, self._data
-        if settings.slot_uid == 0:
-            return None, "--slot-uid is 0"
         numbers = Numbers(settings.slot_uid, settings.slots + SPARE)
-        if os.geteuid() != 0:
-            return None, obstacle(numbers, data.workspaces, ())
-        data.let_through()
-        why_not = obstacle(numbers, data.workspaces, data.private())
+        if settings.slot_uid == 0:
+            why_not = "--slot-uid is 0"
+        elif os.geteuid() != 0:
+            why_not = "sayci does not run as root"
+        else:
+            data.let_through()
+            why_not = obstacle(numbers, data.workspaces, data.private())
         if why_not:
             data.close()
             return None, why_not
@@ -326,10 +327,13 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _on_this_machine(host: str) -> str:
-    """The address by which a program on this machine reaches what listens at `host`."""
-    here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
-    return f"[{here}]" if ":" in here else here
+def _on_this_machine(host: str) -> tuple[str, ...]:
+    """The addresses by which a program on this machine may reach what listens at `host`."""
+    if host == "::":
+        return ("[::1]", "127.0.0.1")  # the second on a machine without IPv6, or where it takes both
+    if host in ("", "0.0.0.0"):  # noqa: S104 - nothing is bound here
+        return ("127.0.0.1",)
+    return (f"[{host}]" if ":" in host else host,)
 
 
 def _why(failure: Failure) -> str:

@@ -33,6 +33,7 @@ COMMANDS = (
     ("Webhooks", "deliveries", "deliveries", "List a project's deliveries, or show one."),
     ("Webhooks", "replay", "deliveries", "Look at a delivery again."),
     ("Access", "tokens", "access", "List, make and revoke tokens."),
+    ("Server", "health", "health", "Say whether the server is well."),
 )
 
 EPILOG = """\b
@@ -49,9 +50,13 @@ Examples:
   sayci deploy demo 12 --wait
 
 \b
+The server is started by sayci as the first word after sayci.pex, or python -m sayci:
+  ./sayci.pex sayci --port tcp:8080
+
+\b
 Exit codes:
   0  done; a build or deploy that was waited for succeeded
-  1  the build or deploy that was waited for did not succeed
+  1  the build or deploy that was waited for did not succeed; the server is not well
   2  the command line cannot be understood
   3  the server cannot be reached, or does not let you in
   4  the server refuses: there is no such thing, or it is not in a state for it

@@ -162,12 +162,10 @@ def reserve(numbers: Numbers, place: Path = Path("/run")) -> IO[bytes] | None:
 
 
 def obstacle(numbers: Numbers, workspaces: Path, private: Sequence[Path]) -> str:
-    """Why builds cannot have users of their own here, in words; "" when they can.
+    """Why root cannot give builds users of their own here, in words; "" when it can.
 
     One of the users really tries: he has to get into `workspaces`, and must not read any of `private`.  Blocks.
     """
-    if os.geteuid() != 0:
-        return "sayci does not run as root"
     if missing := privileges.missing():
         return f"sayci lacks {', '.join(sorted(missing))}"
     if absent := [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]:
