@@ -7,7 +7,7 @@ PORT ?= 8080
 ARGS ?=
 JOBS ?= auto
 
-.PHONY: help run test check lint types bench docs news clean
+.PHONY: help run test check lint types bench docs news pex lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -47,6 +47,25 @@ bench: $(VENV)/.dev ## Print the figures
 
 news: $(VENV)/.dev ## Show the news of the next release
 	$(BIN)/towncrier build --draft
+
+pex: ## Make sayci.pex, without Docker (./build VERSION makes the image too)
+	@PYTHON=$(PYTHON) ./build --pex-only
+
+# In a copy, since asking setup.py leaves files beside it; for every Python that setup.py allows.
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-package tzdata --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: ## Write requirements.txt and requirements-build.txt anew, with the newest versions
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	$(PYTHON) -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/pip" install --quiet --disable-pip-version-check uv; \
+	cp -R setup.py setup.cfg pyproject.toml README.rst LICENSE src "$$tmp"; \
+	cd "$$tmp"; export PATH="$$tmp/venv/bin:$$PATH"; \
+	printf '%s\n' pex pip 'setuptools >= 77' >tools.in; \
+	$(LOCK) --extra postgresql -o requirements.txt setup.py; \
+	$(LOCK) -o requirements-build.txt tools.in; \
+	cp requirements.txt requirements-build.txt "$(CURDIR)"; \
+	echo "Written: requirements.txt, requirements-build.txt. Run make test before you keep them."
 
 clean: ## Remove what make has made, but not the data in var/
 	rm -rf $(VENV) .build src/*.egg-info *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,15 @@
 """How sayci is installed; tool settings are in pyproject.toml."""
 
+import re
+
 from setuptools import find_packages, setup
+
+#: Read, not imported: what sayci imports is not installed yet.
+PACKAGE = open("src/sayci/__init__.py", encoding="utf-8").read()
 
 setup(
     name="sayci",
-    version="0.1.0",
+    version=re.search('^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[1],
     description="A self-hosted CI/CD server for projects with a Makefile: one file, looks after itself, never loses a build",
     long_description=open("README.rst", encoding="utf-8").read(),
     long_description_content_type="text/x-rst",
@@ -53,7 +58,6 @@ setup(
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Framework :: Twisted",
-        "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests import payloads
+import pytest
+
+from tests import engine, payloads
 from tests.gitserver import Repository
-from tests.server import Server
+from tests.server import FileServer, Server
+from tests.slots import passable_directory, some_numbers
 
 MIB = 1024 * 1024
 PRINTED = 100 * MIB
@@ -47,11 +50,11 @@ def timed(work: Callable[[], object]) -> float:
 class Bench:
     """A server with one project, and the means to push to it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
         self.repository = Repository(directory / "bench.git")
         self.commit({"Makefile": TRIVIAL})
-        self.server = Server(directory / "data", "--allow-url", "file")
+        self.server = Server(directory / "data", "--allow-url", "file", *options)
         self.secret = ""
         self.pushed = 0
 
@@ -210,11 +213,66 @@ def output(bench: Bench) -> None:
     say("memory of the server before it, and at most since its start", f"{before:.0f} MiB, {peak:.0f} MiB")
 
 
+def packaging() -> None:
+    """The file and the image that ./build makes: how large, and how soon they answer."""
+    try:
+        built = engine.built()
+    except pytest.skip.Exception as reason:
+        say("sayci.pex and the image", f"not measured: {reason}")
+        return
+    sizes = {
+        name: int(engine.docker("image", "inspect", "--format", "{{.Size}}", name))
+        for name in (built.image, built.base)
+    }
+    say("sayci.pex", f"{built.pex.stat().st_size / 1e6:.1f} MB")
+    more = (sizes[built.image] - sizes[built.base]) / 1e6
+    say("the image, and what it has over its base", f"{sizes[built.image] / 1e6:.0f} MB, {more:.0f} MB")
+    cold, warm = zip(*(file_starts() for _ in range(3)), strict=True)
+    report_starts("sayci.pex", cold, warm)
+    cold, warm = zip(*(container_starts() for _ in range(3)), strict=True)
+    report_starts("the image", cold, warm)
+
+
+def report_starts(what: str, cold: Sequence[float], warm: Sequence[Sequence[float]]) -> None:
+    """A line for what was measured."""
+    later = [seconds for each in warm for seconds in each]
+    first = f"{statistics.median(cold):.2f} s the first time (median of {len(cold)})"
+    say(f"{what}: start to first answer", f"{first}, {statistics.median(later):.2f} s later (median of {len(later)})")
+
+
+def file_starts() -> tuple[float, list[float]]:
+    """Seconds to the first answer of sayci.pex: when it has to unpack itself, and later."""
+    with tempfile.TemporaryDirectory(prefix="sayci-bench-") as directory:
+        server = FileServer(engine.pex(), Path(directory), engine.python())
+
+        def start() -> float:
+            seconds = timed(lambda: server.start().get("/healthz", token=False))
+            server.token = "asked for no more"  # noqa: S105 - none: only the first start waits for the link to sign in
+            server.stop()
+            return seconds
+
+        return start(), [start() for _ in range(3)]
+
+
+def container_starts() -> tuple[float, list[float]]:
+    """Seconds to the first answer of a container: a new one with a new volume, and the same one later."""
+    began = time.perf_counter()
+    with engine.run() as container:
+        container.ready().get("/healthz", token=False)
+        first = time.perf_counter() - began
+        later = []
+        for times in range(2, 5):
+            container.stop()
+            later.append(timed(lambda: container.start().ready(times).get("/healthz", token=False)))  # noqa: B023 - at once
+        return first, later
+
+
 @contextmanager
 def a_bench() -> Iterator[Bench]:
-    """A bench in a directory of its own."""
-    with tempfile.TemporaryDirectory(prefix="sayci-bench-") as directory:
-        bench = Bench(Path(directory))
+    """A bench in a directory of its own; as root, builds have users of their own."""
+    with passable_directory() as directory:
+        users = ("--slot-uid", str(some_numbers().first)) if os.geteuid() == 0 else ()
+        bench = Bench(directory, *users)
         try:
             yield bench
         finally:
@@ -225,6 +283,10 @@ def main() -> None:
     """Everything, or what the command line names."""
     say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
     wanted = sys.argv[1:]
+    if wanted in ([], ["packaging"]):
+        packaging()
+    if wanted == ["packaging"]:
+        return
     with a_bench() as bench:
         start(bench)
         bench.register()

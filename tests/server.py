@@ -161,3 +161,19 @@ class Server:
             return answer.json if steps.get(step, {}).get("state") == "running" and steps[step]["log_size"] else None
 
         return self.wait_for(look)
+
+
+class FileServer(Server):
+    """A server from sayci.pex, with `place` as its home, what it is in, and where its data goes.
+
+    `python` is the interpreter that the file was made for.
+    """
+
+    def __init__(self, file: Path, place: Path, python: str, *options: str):
+        self._file, self._place = file, place
+        path = f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"
+        super().__init__(place / "data", *options, environment={"HOME": str(place), "PYTHONPATH": "", "PATH": path})
+
+    def command(self):
+        arguments = super().command()
+        return ("env", "-C", str(self._place), str(self._file), *arguments[arguments.index("--log-format") :])
