@@ -23,7 +23,7 @@ setup(
     package_data={"sayci": ["py.typed", "web/templates/*", "web/static/*", "sample/*"]},
     python_requires=">=3.11",
     install_requires=[
-        "twisted[tls] >= 24.7",
+        "twisted[tls] >= 26.4",
         "klein >= 24.8",
         "treq >= 24.9",
         "msgspec >= 0.20",
@@ -34,6 +34,9 @@ setup(
         "jinja2 >= 3.1.6",
         "cryptography >= 44",
         "prometheus-client >= 0.20",
+        "idna >= 3.6",
+        "josepy >= 2",
+        "txacme >= 0.9.3",
     ],
     extras_require={
         "postgresql": ["psycopg[binary] >= 3.2"],

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import tls
 from tests import engine, payloads
 from tests.gitserver import Repository
+from tests.pebble import running_pebble
 from tests.server import FileServer, Server
 from tests.slots import passable_directory, some_numbers
 
@@ -233,6 +237,44 @@ def packaging() -> None:
     report_starts("the image", cold, warm)
 
 
+def https() -> None:
+    """What TLS costs, and how soon a trusted certificate is there."""
+    for name, value in tls.figures():
+        say(name, value)
+    try:
+        seconds = [until_trusted() for _ in range(5)]
+    except pytest.skip.Exception as reason:
+        say("from an empty directory to a trusted certificate", f"not measured: {reason}")
+        return
+    say(
+        "from an empty directory to a trusted certificate (pebble)", f"{statistics.median(seconds):.2f} s (median of 5)"
+    )
+
+
+def until_trusted() -> float:
+    """Seconds from the start of a server to the first handshake with a certificate that an authority has issued."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(passable_directory())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        pebble = stack.enter_context(running_pebble(directory, tls_port=port))
+        context = ssl.create_default_context(cadata=pebble.roots().decode())
+        authority = ("--acme-directory", pebble.directory_url, "--acme-ca-file", str(pebble.ca_file))
+        where = ("--port", f"le:{directory}/certs:tcp:{port}:interface=127.0.0.1", "--host", "bench.example")
+        server = Server(directory / "data", *where, *authority, "--slot-uid", "0")
+        stack.callback(server.stop)
+        began = time.perf_counter()
+        server.start()
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port)) as plain:
+                    context.wrap_socket(plain, server_hostname="bench.example").close()
+                return time.perf_counter() - began
+            except ssl.SSLCertVerificationError:
+                time.sleep(0.01)
+
+
 def report_starts(what: str, cold: Sequence[float], warm: Sequence[Sequence[float]]) -> None:
     """A line for what was measured."""
     later = [seconds for each in warm for seconds in each]
@@ -283,9 +325,10 @@ def main() -> None:
     """Everything, or what the command line names."""
     say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
     wanted = sys.argv[1:]
-    if wanted in ([], ["packaging"]):
-        packaging()
-    if wanted == ["packaging"]:
+    for alone in (packaging, https):
+        if not wanted or alone.__name__ in wanted:
+            alone()
+    if wanted and not {"latency", "overhead", "deliveries", "output"} & {*wanted}:
         return
     with a_bench() as bench:
         start(bench)

@@ -16,8 +16,8 @@ ALLOWED_TWISTED = (
     "twisted.internet.task",
     "twisted.python.failure",
 )
-#: The files that know every floor: the way in, what the operator says, and what ties the knot.
-KNOTS = {"service.py", "options.py", "__main__.py"}
+#: The files that know every floor: the way in, what the operator says, where it listens, and what ties the knot.
+KNOTS = {"__main__.py", "https.py", "options.py", "ports.py", "service.py"}
 FORBIDDEN = ("klein", "treq", "sqlalchemy", "alembic", "jinja2", "click", "rich", "cryptography", "prometheus_client")
 
 

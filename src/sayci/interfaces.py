@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from sayci.account import Access, Actor, Token
 from sayci.build import Build, NewBuild
+from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
@@ -512,4 +513,15 @@ class LogWriter(Protocol):
 
     def close(self) -> None:
         """Done with; safe to repeat."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ certificates
+
+
+class Certificates(Protocol):
+    """The certificates that this server serves and keeps fresh."""
+
+    def certificates(self) -> Sequence[Certificate]:
+        """Those of all names, by name; empty where certificates are not sayci's business."""
         ...

@@ -24,10 +24,29 @@ GITHUB_API = "https://api.github.com"
 
 
 @dataclass(frozen=True, slots=True)
+class AcmeSettings:
+    """What the operator has decided about certificates; it holds for every port that begins with le: or lets:.
+
+    `hosts` are names to have a certificate for, beside those that the port's directory has.  `authority` is the address of
+    an ACME directory; "" takes the one that the port names.  `binding` is the file with the key of an account that the
+    authority has given out, and that account's identifier.  `http_port` is where HTTP-01 is answered.
+    """
+
+    hosts: tuple[str, ...] = ()
+    authority: str = ""
+    authority_certificates: Path | None = None
+    email: str = ""
+    profile: str = ""
+    binding: tuple[str, Path] | None = None
+    http_port: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What the operator has decided, checked.  Limits are in seconds and bytes."""
 
     ports: tuple[str, ...]
+    acme: AcmeSettings
     data: Path
     database: str
     public_url: str
@@ -45,6 +64,24 @@ def _address(value: str) -> str:
     if not re.match(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?\Z", value):
         raise Invalid("not an http or https address", value)
     return value.rstrip("/")
+
+
+def _authority(value: str) -> str:
+    if not re.match(r"https://[^\s#@]+\Z|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][^\s#@]*\Z", value):
+        raise Invalid("an ACME authority's directory is an https address", value)
+    return value
+
+
+def _email(value: str) -> str:
+    if not re.fullmatch(r"[^\s@<>,;:\"]{1,64}@[^\s@<>,;:\"]{1,255}", value):
+        raise Invalid("not an e-mail address", value)
+    return value
+
+
+def _binding(identifier: str, key_file: str) -> tuple[str, Path] | None:
+    if bool(identifier) != bool(key_file):
+        raise Invalid("--acme-eab-kid and --acme-eab-key-file belong together")
+    return (identifier, Path(key_file).absolute()) if identifier else None
 
 
 def _number(value: str, least: int, most: int) -> int:
@@ -80,6 +117,13 @@ class Options(UsageOptions):
             str(SLOT_UID),
             "As root, give each running build a user of its own: one of the uids after this one. 0 gives none.",
         ],
+        ["acme-directory", None, "", "Directory address of another ACME authority than Let's Encrypt, for le: ports."],
+        ["acme-ca-file", None, "", "PEM file with the authority's own root certificate, where the system has it not."],
+        ["acme-email", None, "", "Address for the authority to write to."],
+        ["acme-profile", None, "", "Which of the authority's certificate profiles to ask for, such as shortlived."],
+        ["acme-eab-kid", None, "", "Identifier of the account that the authority gave you (external account binding)."],
+        ["acme-eab-key-file", None, "", "File with that account's key, as the authority writes it (base64url)."],
+        ["acme-http", None, "", "Endpoint, such as tcp:80, to answer HTTP-01 at, and to send people to https from."],
         ["github-api", None, GITHUB_API, "Base address of the forge's API; another one for GitHub Enterprise."],
         ["grace", None, "10", "Seconds between asking a step to end and killing it."],
         [
@@ -98,11 +142,18 @@ class Options(UsageOptions):
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted states no types here
         self._environment = os.environ if environment is None else environment
-        self._repeated: dict[str, list[str]] = {"port": [], "allow-url": []}
+        self._repeated: dict[str, list[str]] = {"port": [], "host": [], "allow-url": []}
 
     def opt_port(self, endpoint: str) -> None:
-        """Where to listen: a Twisted endpoint, such as tcp:8080; may be repeated. By default tcp:8080 on loopback."""
+        """Where to listen: a Twisted endpoint, such as tcp:8080; may be repeated. By default tcp:8080 on loopback.
+
+        le:DIRECTORY:tcp:443 serves https with certificates of Let's Encrypt, kept in DIRECTORY; lets: those of its staging.
+        """
         self._repeated["port"].append(endpoint)
+
+    def opt_host(self, name: str) -> None:
+        """A host name to get a certificate for, at le: ports; may be repeated. By default the public URL's."""
+        self._repeated["host"].append(name)
 
     def opt_allow_url(self, scheme: str) -> None:
         """Let projects have URLs of this scheme, beside https and ssh: file or http. May be repeated."""
@@ -138,6 +189,7 @@ class Options(UsageOptions):
         data = Path(self["data"]).absolute()
         return ServerSettings(
             ports=tuple(self._words("port") or [DEFAULT_PORT]),
+            acme=self._acme(),
             data=data,
             database=self["database"] or f"sqlite:///{data}/sayci.sqlite",
             public_url=_address(self["public-url"]) if self["public-url"] else "",
@@ -149,6 +201,18 @@ class Options(UsageOptions):
             output_limit=_number(self["output-limit"], 1024, 10**12),
             sample=self._flag("sample"),
             sign_in_link=self._flag("sign-in-link"),
+        )
+
+    def _acme(self) -> AcmeSettings:
+        given = {name: str(self[f"acme-{name}"]) for name in ("directory", "ca-file", "email", "profile", "http")}
+        return AcmeSettings(
+            hosts=tuple(self._words("host")),
+            authority=_authority(given["directory"]) if given["directory"] else "",
+            authority_certificates=Path(given["ca-file"]).absolute() if given["ca-file"] else None,
+            email=_email(given["email"]) if given["email"] else "",
+            profile=given["profile"],
+            binding=_binding(self["acme-eab-kid"], self["acme-eab-key-file"]),
+            http_port=given["http"],
         )
 
 

@@ -11,23 +11,18 @@ from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import Resource
 
 from sayci import __version__
 from sayci.background import Background
-from sayci.build import Build
 from sayci.bus import Bus
 from sayci.data_directory import DataDirectory
-from sayci.errors import CannotStart, SayciError
+from sayci.errors import SayciError
 from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
 from sayci.git import Policy
@@ -41,9 +36,9 @@ from sayci.mirrors import sample
 from sayci.mirrors.sources import GitSources
 from sayci.options import Options, ServerSettings
 from sayci.outbox import Outbox
+from sayci.ports import Ports
 from sayci.project import Settings
 from sayci.registry import Registry
-from sayci.report import CommitStatus
 from sayci.reporters.commit_status import GitHubStatuses
 from sayci.runner import Limits, Runner
 from sayci.scheduler import Scheduler
@@ -56,41 +51,12 @@ from sayci.web.hooks import Hooks
 from sayci.web.pages import Pages
 from sayci.web.root import Root
 from sayci.web.site import make_site
+from sayci.web.validity import NO_CERTIFICATES
 
 __all__ = ["Options", "Sayci", "makeService"]
 
 #: Threads for files and for big bodies; the database has its own.
 THREADS = 4
-
-
-class Addresses:
-    """The address by which the world reaches this server; known once it listens."""
-
-    def __init__(self, stated: str) -> None:
-        self._base = stated
-        #: Where it is reached from this machine.
-        self.local: list[str] = []
-
-    def __call__(self) -> str:
-        """Without a slash at the end."""
-        return self._base or "http://localhost"
-
-    def listening(self, endpoint: str, port: IListeningPort) -> None:
-        """Where the operator has stated nothing, the first TCP port says it."""
-        address = port.getHost()
-        if not isinstance(address, (IPv4Address, IPv6Address)):
-            return
-        scheme = "https" if endpoint.startswith("ssl:") else "http"
-        self._base = self._base or f"{scheme}://localhost:{address.port}"
-        self.local += [f"{scheme}://{host}:{address.port}" for host in _on_this_machine(address.host)]
-
-    def of_build(self, build: Build) -> str:
-        """A build's page."""
-        return f"{self()}/{build.project}/{build.number}"
-
-    def of_status(self, status: CommitStatus) -> str:
-        """The page that a commit status links to."""
-        return f"{self()}/{status.project}/{status.build}"
 
 
 class Sayci(Service):
@@ -102,11 +68,11 @@ class Sayci(Service):
         self.settings = settings
         self._reactor = reactor
         self._data = DataDirectory(settings.data)
-        self._addresses = Addresses(settings.public_url)
         self._bus = Bus()
         self._metrics = Metrics(self._bus)
         self._site = make_site(Resource(), clock=reactor, answered=self._metrics.answered)
-        self._ports: list[IListeningPort] = []
+        self._ports = Ports(settings, self._site, reactor)
+        self._addresses = self._ports.addresses
         self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()
 
@@ -114,7 +80,7 @@ class Sayci(Service):
         """Open everything and listen; a problem is one line on the standard error, and the end."""
         try:
             self._data.take()
-            self._listen()
+            self._ports.listen()
             users, why_not = self._users()
             self._build(users, why_not)
             _tune_interpreter()
@@ -127,8 +93,7 @@ class Sayci(Service):
 
     async def _stop(self) -> None:
         self._background.cancel()
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
+        await self._ports.stop()
         for end in reversed(self._enders):
             over = end()
             if over is not None:
@@ -139,25 +104,6 @@ class Sayci(Service):
         """Take no more requests, let go of the running steps, and close; the next server takes them up."""
         super().stopService()  # type: ignore[no-untyped-call]  # nor here
         return Deferred.fromCoroutine(self._stop())
-
-    # -- ports
-
-    def _listen(self) -> None:
-        """Take the ports before anything else is done.  Raises CannotStart."""
-        for description in self.settings.ports:
-            try:
-                endpoint = serverFromString(self._reactor, description)
-            except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
-                raise CannotStart("not a port to listen at", description, error) from None
-            listening = endpoint.listen(self._site)
-            problems: list[Failure] = []
-            listening.addCallbacks(partial(self._listens, description), problems.append)
-            if problems:
-                raise CannotStart("the port cannot be listened at", description, _why(problems[0]))
-
-    def _listens(self, description: str, port: IListeningPort) -> None:
-        self._ports.append(port)
-        self._addresses.listening(description, port)
 
     # -- the place
 
@@ -201,21 +147,10 @@ class Sayci(Service):
         bus, metrics = self._bus, self._metrics
         ledger = Ledger(store, bus, reactor.seconds)
         logs = FileLogs(data / "builds", reactor, threads)
-        launcher = LocalLauncher(reactor, data / "builds", users=numbers, obstacle=why_not)
-        if launcher.isolation.holds:
-            self._log.info("{words}", words=launcher.isolation.words)
-        else:
-            self._log.warn("{words}; build only what you trust", words=launcher.isolation.words)
+        launcher = self._launcher(numbers, why_not)
         users = SlotUsers(numbers, launcher.clear) if numbers is not None else None
-        sources = GitSources(
-            reactor,
-            data / "mirrors",
-            self._data.workspaces,
-            policy,
-            threads=threads,
-            users=users,
-            passed_on=os.environ,
-        )
+        places = (data / "mirrors", self._data.workspaces)
+        sources = GitSources(reactor, *places, policy, threads=threads, users=users, passed_on=os.environ)
         runner_of = partial(
             Runner,
             store=store,
@@ -252,7 +187,13 @@ class Sayci(Service):
             refused=metrics.delivery_refused,
             ignored=lambda delivery: bus.publish(DeliveryChanged(delivery)),
         )
-        api = Api(store, registry, scheduler, inbox, sign_in, logs, bus, reactor, self._addresses, __version__)
+        https = self._ports.https
+        certificates = https.keeper if https is not None else NO_CERTIFICATES
+        api = Api(
+            *(store, registry, scheduler, inbox, sign_in, logs, bus, reactor, self._addresses, __version__),
+            isolation=launcher.isolation,
+            certificates=certificates,
+        )
         pages = Pages(
             store=store,
             registry=registry,
@@ -266,7 +207,10 @@ class Sayci(Service):
             reactor=reactor,
             version=__version__,
             isolation=launcher.isolation,
+            certificates=certificates,
+            ports=lambda: self._addresses.local,
         )
+        metrics.watch_certificates(certificates)
         metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
         health = Health(store, metrics, reactor, reactor.seconds).app.resource()
         whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
@@ -282,9 +226,13 @@ class Sayci(Service):
             inbox.stop,
         ]
 
+        if https is not None:
+            self._enders.append(https.stop)
         self._data.say_address(self._addresses.local)
 
         async def begin() -> None:
+            if https is not None:
+                await https.keeper.start()
             metrics.resume(await store.open_builds())
             await self._greet(store, sign_in)
             await scheduler.start()
@@ -295,6 +243,14 @@ class Sayci(Service):
                 await self._add_sample(store, registry, scheduler, sources)
 
         self._background.start(begin(), "starting")
+
+    def _launcher(self, numbers: Numbers | None, why_not: str) -> LocalLauncher:
+        launcher = LocalLauncher(self._reactor, self._data.path / "builds", users=numbers, obstacle=why_not)
+        if launcher.isolation.holds:
+            self._log.info("{words}", words=launcher.isolation.words)
+        else:
+            self._log.warn("{words}; build only what you trust", words=launcher.isolation.words)
+        return launcher
 
     async def _greet(self, store: SqlStore, sign_in: SignIn) -> None:
         base = self._addresses()
@@ -325,21 +281,6 @@ def _tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     sys.setswitchinterval(0.0005)
-
-
-def _on_this_machine(host: str) -> tuple[str, ...]:
-    """The addresses by which a program on this machine may reach what listens at `host`."""
-    if host == "::":
-        return ("[::1]", "127.0.0.1")  # the second on a machine without IPv6, or where it takes both
-    if host in ("", "0.0.0.0"):  # noqa: S104 - nothing is bound here
-        return ("127.0.0.1",)
-    return (f"[{host}]" if ":" in host else host,)
-
-
-def _why(failure: Failure) -> str:
-    error = failure.value
-    inner = getattr(error, "socketError", None)
-    return getattr(inner, "strerror", None) or str(error)
 
 
 def makeService(options: Options) -> Sayci:

@@ -15,8 +15,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from sayci.account import Access
 from sayci.build import BuildState, NewBuild
 from sayci.buildlog import key_of
+from sayci.certificate import Certificate
 from sayci.errors import UnknownDelivery
 from sayci.git import Policy
+from sayci.interfaces import Isolation
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
@@ -152,6 +154,7 @@ class House:
             store, sources, logs, bus, Policy(), lambda: NOW, require_idle=self.scheduler.require_idle
         )
         self.inbox: Any = FakeInbox(store)
+        self.listed: list[Certificate] = []
         self.tokens: dict[Access, str] = {}
         self._http = http
         self._readers: list[Reader] = []
@@ -170,7 +173,13 @@ class House:
             clock,
             lambda: PUBLIC,
             "1.2.3",
+            isolation=Isolation(True, "Each build runs as a user of its own"),
+            certificates=self,
         )
+
+    def certificates(self):
+        """The certificates that the server serves: the house is its own keeper of them."""
+        return self.listed
 
     async def open(self, serve):
         """Serve it."""

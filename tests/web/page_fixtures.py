@@ -21,6 +21,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from sayci.account import Access, digest_of
 from sayci.build import BuildState
 from sayci.buildlog import key_of
+from sayci.certificate import Certificate
 from sayci.change import ref_of
 from sayci.delivery import Message, Verdict
 from sayci.git import Policy
@@ -186,6 +187,8 @@ class House:
     sign_in: Any
     served: Any
     now: list[float]
+    certificates: Listed
+    pages: Pages
 
     def __init__(self, **parts: Any) -> None:
         self.__dict__.update(parts)
@@ -279,6 +282,16 @@ def public_url() -> str:
     return ""
 
 
+class Listed:
+    """The certificates that a test says there are."""
+
+    def __init__(self) -> None:
+        self.all: list[Certificate] = []
+
+    def certificates(self) -> list[Certificate]:
+        return self.all
+
+
 @pytest_twisted.async_yield_fixture
 async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, public_url):
     def runner_of(build):
@@ -303,6 +316,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         store, logs, bus, reactor, lambda build: of_build(build, links, logs.size, scheduler.why_waiting(build))
     )
     now = [NOW + 120]
+    certificates = Listed()
     sign_in = SignIn(store, lambda: now[0])
     pages = Pages(
         store=store,
@@ -317,6 +331,8 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         reactor=reactor,
         version="9.8.7",
         isolation=isolation,
+        certificates=certificates,
+        ports=lambda: ["tcp:8080", "le:/srv/certificates:tcp:443"],
     )
     served = await serve(pages.resource())
     unsubscribe = bus.subscribe(
@@ -334,6 +350,8 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         sign_in=sign_in,
         served=served,
         now=now,
+        certificates=certificates,
+        pages=pages,
     )
     unsubscribe()
     for part in (registry, inbox, scheduler):

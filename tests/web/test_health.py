@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
 from sayci.build import BuildState
+from sayci.certificate import Certificate
 from sayci.delivery import Verdict
 from sayci.errors import Unavailable
 from sayci.event import BuildChanged, DeliveryChanged, StatusesDue
@@ -29,9 +30,9 @@ def metrics(bus):
     return Metrics(bus)
 
 
-def value(metrics, name, **labels):
+def value(metrics, sample, /, **labels):
     """The sample of that name and these labels, None when there is none."""
-    return metrics.registry.get_sample_value(name, labels)
+    return metrics.registry.get_sample_value(sample, labels)
 
 
 async def ask(http, served, path, method="GET"):
@@ -144,6 +145,35 @@ def test_deliveries_and_answers_are_counted(metrics, bus):
     assert value(metrics, "sayci_deliveries_total", verdict="built") == 1
     assert value(metrics, "sayci_deliveries_refused_total") == 1
     assert value(metrics, "sayci_http_answers_total", code="200") == 2
+
+
+def test_certificates_are_watched_as_they_are_when_somebody_looks(metrics):
+    class Keeper:
+        listed: list[Certificate] = []  # noqa: RUF012 - one test's
+
+        def certificates(self):
+            return self.listed
+
+    keeper = Keeper()
+    metrics.watch_certificates(keeper)
+    assert b"# TYPE sayci_certificate_failures gauge" in metrics.text()
+    keeper.listed = [
+        Certificate("ci.example", "Good Authority R1", NOW - 9, NOW + 9),
+        Certificate("new.example", not_after=NOW + 9, error="no answer", tries=3),
+    ]
+    names = ("sayci_certificate_not_after_seconds", "sayci_certificate_failures")
+    assert [value(metrics, name, name="ci.example") for name in names] == [NOW + 9, 0]
+    assert [value(metrics, name, name="new.example") for name in names] == [0, 3]
+    families = {family.name for family in text_string_to_metric_families(metrics.text().decode())}
+    assert set(names) <= families
+    keeper.listed = keeper.listed[:1]
+    assert value(metrics, names[1], name="new.example") is None
+
+
+def test_two_gauges_cannot_have_one_name(metrics):
+    metrics.watch_each("sayci_things", "Things", "kind", dict)
+    with pytest.raises(ValueError, match="sayci_things"):
+        metrics.watch_each("sayci_things", "Things", "kind", dict)
 
 
 @pytest_twisted.ensureDeferred

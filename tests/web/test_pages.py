@@ -24,6 +24,7 @@ pytest_plugins = ["tests.web.page_fixtures"]
 PAGES = (
     "/",
     "/new",
+    "/status",
     "/web-shop",
     "/web-shop/1",
     "/web-shop/2",

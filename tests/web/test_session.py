@@ -10,13 +10,18 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 
 from sayci.account import Access
 from sayci.sign_in import SESSION_LIFETIME
+from sayci.web.frame import POLICY
 from sayci.web.session import local_path
 from tests.factories import NOW
+from tests.tls import self_signed
 
 pytest_plugins = ["tests.web.page_fixtures"]
+
+TRUSTING = CertificateOptions(verify=False)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,48 @@ async def test_over_https_a_cookie_without_the_prefix_is_none(house):
     assert (await browser.get("/")).code == 303
     browser.cookies["__Host-sayci_session"] = browser.cookies.pop("sayci_session")
     assert (await browser.get("/")).code == 200
+
+
+async def cookies_of(served, dial, path, tls=None, cookie=""):
+    """The lines that set cookies in the answer to a GET, and its code."""
+    wire = await dial(served, tls=tls)
+    wire.send(f"GET {path} HTTP/1.1\r\nHost: ci.example\r\nCookie: {cookie}\r\n\r\n".encode())
+    answer = await wire.answer()
+    return [value for name, value in answer.pairs if name == "set-cookie"], answer
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    made = self_signed(tmp_path, "ci.example")
+    return PrivateCertificate.loadPEM(made.key.read_bytes() + made.certificate.read_bytes()).options()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_by_tls_has_cookies_for_tls_whatever_the_public_address_says(house, serve, dial, certificate):
+    served = await serve(house.pages.resource(), tls=certificate)
+    [line], answer = await cookies_of(served, dial, "/sign-in", TRUSTING)
+    assert line.startswith("__Host-sayci_visitor=")
+    assert {"secure", "httponly", "path=/", "samesite=lax"} <= set(line.lower().split("; "))
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+@pytest_twisted.ensureDeferred
+async def test_sessions_by_tls_and_without_it_are_kept_apart(house, serve, dial, certificate):
+    browser = await house.signed_in()
+    planted = f"sayci_session={browser.cookies['sayci_session']}"
+    served = await serve(house.pages.resource(), tls=certificate)
+    assert (await cookies_of(served, dial, "/", TRUSTING, planted))[1].code == 303
+    assert (await cookies_of(served, dial, "/", TRUSTING, f"__Host-{planted}"))[1].code == 200
+    assert (await cookies_of(house.served, dial, "/", None, planted))[1].code == 200
+    assert (await cookies_of(house.served, dial, "/", None, f"__Host-{planted}"))[1].code == 303
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_header_does_not_make_a_plain_request_a_secure_one(house):
+    browser = house.stranger()
+    await browser.get("/sign-in", X_Forwarded_Proto="https", Forwarded="proto=https")
+    assert list(browser.cookies) == ["sayci_visitor"]
 
 
 @pytest_twisted.ensureDeferred

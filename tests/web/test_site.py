@@ -227,6 +227,42 @@ async def test_the_refusal_reaches_a_client_of_tls_too(serve, dial, echo, certif
     assert len(echo.requests) == 1
 
 
+def strict(answer):
+    """What an answer says of coming back by TLS."""
+    return [text for name, text in answer.pairs if name == "strict-transport-security"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_answer_over_tls_asks_for_tls_the_next_time(serve, dial, echo, certificate):
+    served = await serve(echo, tls=certificate)
+    wire = await dial(served, tls=CertificateOptions(verify=False))
+    for _ in range(2):
+        wire.send(GET)
+        assert strict(await wire.answer()) == ["max-age=31536000"]
+    wire.send(HEAD + b"Content-Length: 8000000\r\n\r\n")
+    refused = await wire.answer()
+    assert (refused.code, strict(refused)) == (413, ["max-age=31536000"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_asked_for_over_tls_may_be_chosen(serve, dial, echo, certificate):
+    for given, said in ((b"max-age=60; includeSubDomains", ["max-age=60; includeSubDomains"]), (b"", [])):
+        wire = await dial(
+            await serve(echo, tls=certificate, strict_transport=given), tls=CertificateOptions(verify=False)
+        )
+        wire.send(GET)
+        assert strict(await wire.answer()) == said
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_a_plain_connection_nothing_is_said_of_tls(serve, dial, echo):
+    wire = await dial(await serve(echo))
+    wire.send(HEAD + b"X-Forwarded-Proto: https\r\n\r\n")
+    assert strict(await wire.answer()) == []
+    wire.send(HEAD + b"Content-Length: 8000000\r\n\r\n")
+    assert strict(await wire.answer()) == []
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_refused_body_that_ends_in_the_same_packet_is_refused_once(serve, dial, echo):
     wire = await dial(await serve(echo, body_limit=lambda path: 10))

@@ -15,7 +15,9 @@ from sayci.web.words import (
     age,
     counted,
     date,
+    due,
     duration,
+    lasting,
     listed,
     minutes,
     size,
@@ -121,3 +123,25 @@ def test_nothing_that_reorders_or_acts_is_left(text):
     assert not [letter for letter in shown if unicodedata.bidirectional(letter) in ("RLO", "LRO", "RLE", "LRE", "PDF")]
     assert not [letter for letter in shown if unicodedata.bidirectional(letter) in ("RLI", "LRI", "FSI", "PDI")]
     assert visible(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    (
+        (0, "less than a minute"),
+        (59.9, "less than a minute"),
+        (MINUTE, "1 minute"),
+        (2 * HOUR - 1, "119 minutes"),
+        (2 * HOUR, "2 hours"),
+        (2 * DAY - 1, "47 hours"),
+        (2 * DAY, "2 days"),
+        (90.5 * DAY, "90 days"),
+    ),
+)
+def test_long_spans_and_what_is_to_come(seconds, words):
+    assert lasting(seconds) == words
+    assert due(NOW + seconds, NOW) == (f"in {words}" if seconds else "now")
+
+
+def test_what_was_due_is_due_now():
+    assert due(NOW - DAY, NOW) == "now"

@@ -34,6 +34,7 @@ COMMANDS = (
     ("Webhooks", "replay", "deliveries", "Look at a delivery again."),
     ("Access", "tokens", "access", "List, make and revoke tokens."),
     ("Server", "health", "health", "Say whether the server is well."),
+    ("Server", "status", "status", "Show the server's version, isolation and certificates."),
 )
 
 EPILOG = """\b

@@ -23,11 +23,11 @@ from sayci.account import Access, Actor
 from sayci.build import Build
 from sayci.bus import Bus
 from sayci.inbox import Inbox
-from sayci.interfaces import LogStore, Store
+from sayci.interfaces import Certificates, Isolation, LogStore, Store
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
-from sayci.web import api_access, api_builds, api_deliveries, api_logs, api_projects, wire
+from sayci.web import api_access, api_builds, api_deliveries, api_logs, api_projects, api_status, wire
 from sayci.web.answer import JSON, answer, set_header
 from sayci.web.events import Feeds
 from sayci.web.openapi import document
@@ -36,18 +36,28 @@ from sayci.web.problems import log_mistake, problem, problem_of
 from sayci.web.reading import bearer_of, client_of, read_json
 from sayci.web.route import STREAMED, Call, Route
 from sayci.web.shield import shielded
+from sayci.web.validity import NO_CERTIFICATES
 
-TABLES = (api_access.table, api_projects.table, api_builds.table, api_logs.table, api_deliveries.table)
+TABLES = (
+    api_access.table,
+    api_projects.table,
+    api_builds.table,
+    api_logs.table,
+    api_deliveries.table,
+    api_status.table,
+)
 DOCUMENT = "/api/openapi.json"
 
 _NOBODY = Actor("", Access.READ)
+_UNSAID = Isolation(False, "Nobody has said what keeps builds from this server")
 
 
 class Api:
     """The application.  `app` has its routes; `resource()` serves them, wherever in the tree of addresses it is put.
 
     `public_url` answers the address by which the world reaches this server.  `feeds` serves the live feeds, here and for
-    the pages; `shown` makes a build's JSON.
+    the pages; `shown` makes a build's JSON.  `isolation` is what keeps builds from this server; `certificates` are those
+    that it serves.
     """
 
     def __init__(
@@ -62,6 +72,9 @@ class Api:
         clock: IReactorTime,
         public_url: Callable[[], str],
         version: str,
+        *,
+        isolation: Isolation = _UNSAID,
+        certificates: Certificates = NO_CERTIFICATES,
     ) -> None:
         self.app = Klein()
         self.links = wire.Links(public_url)
@@ -75,6 +88,7 @@ class Api:
             api_builds.BuildsApi(store, scheduler, logs, self.feeds, self.shown),
             api_logs.LogsApi(store, logs, self.feeds, clock),
             api_deliveries.DeliveriesApi(store, inbox),
+            api_status.StatusApi(version, isolation, certificates),
         )
         self._register(parts, msgspec.json.encode(document(routes(), version)))
 

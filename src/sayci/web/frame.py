@@ -82,7 +82,8 @@ Handler = Callable[..., Coroutine[Deferred[Any], Any, Answer]]
 class Frame:
     """Puts handlers at addresses, and a frame around what they answer.
 
-    `traffic` answers the builds that wait and those that run; `isolation` is what keeps builds from the server.
+    `traffic` answers the builds that wait and those that run; `isolation` is what keeps builds from the server;
+    `needs_you` answers whether something on the status page needs a person.
     """
 
     def __init__(
@@ -94,11 +95,13 @@ class Frame:
         traffic: Callable[[], tuple[list[Build], list[Build]]],
         version: str,
         isolation: Isolation,
+        needs_you: Callable[[], bool],
     ) -> None:
         self._sessions = sessions
         self._look = look
         self._clock = clock
         self._traffic = traffic
+        self._needs_you = needs_you
         self._server = {"version": version, "isolation": isolation}
         self._app = Klein()
         self._app.url_map.strict_slashes = False
@@ -172,6 +175,7 @@ class Frame:
             "here": local_path(request.uri.decode("ascii", "replace")) if request.method == b"GET" else "",
             "running": len(running),
             "waiting": len(waiting),
+            "needs_you": self._needs_you(),
             "page_mark": "",
         }
         body = self._look.draw(page.template, {**around, **page.values})

@@ -1,6 +1,7 @@
 """For machines that watch the server: whether it is well, and its numbers.
 
-Neither takes a credential, as monitors expect; so neither names a project, a person or an address: only counts.
+Neither takes a credential, as monitors expect; so neither names a project or a person: only counts, and of names those that
+this server has certificates for, which every certificate says itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import msgspec
 from klein import Klein
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -21,7 +24,7 @@ from sayci.build import Build, BuildState
 from sayci.bus import Bus
 from sayci.errors import SayciError
 from sayci.event import BuildChanged, DeliveryChanged, Event
-from sayci.interfaces import Reporter, Store
+from sayci.interfaces import Certificates, Reporter, Store
 from sayci.report import DueStatus
 from sayci.step import StepState
 from sayci.web.answer import JSON, answer
@@ -41,7 +44,7 @@ class Metrics:
     """The server's numbers since its start, in a registry of their own.
 
     It counts what the bus tells; what no event tells is told by methods: `delivery_refused`, `answered` and so on.
-    No label has values that strangers choose, so the number of series is fixed.
+    No label has values that strangers choose, so the number of series is bounded.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -96,6 +99,26 @@ class Metrics:
         """Add a gauge that is asked for when somebody looks."""
         self._gauge(name, words).set_function(count)
 
+    def watch_each(self, name: str, words: str, label: str, counts: Callable[[], Mapping[str, float]]) -> None:
+        """Add a gauge for each value of a label that there is when somebody looks; strangers must not choose the values."""
+        self.registry.register(_Gauges(name, words, label, counts))
+
+    def watch_certificates(self, certificates: Certificates) -> None:
+        """Add when each certificate ends, and how its renewal goes."""
+        listed = certificates.certificates
+        self.watch_each(
+            "sayci_certificate_not_after_seconds",
+            "When the certificate of a name ends, in seconds since the epoch; 0 while nobody has issued one",
+            "name",
+            lambda: {each.name: each.not_after if each.issuer else 0.0 for each in listed()},
+        )
+        self.watch_each(
+            "sayci_certificate_failures",
+            "Tries to get the next certificate of a name that have failed in a row",
+            "name",
+            lambda: {each.name: each.tries for each in listed()},
+        )
+
     # -- what the bus tells
 
     def _heard(self, event: Event) -> None:
@@ -122,6 +145,27 @@ class Metrics:
         for state in (BuildState.QUEUED, BuildState.RUNNING, BuildState.CANCELLING):
             self._builds.labels(state.value).set(sum(build.state is state for build in self._open.values()))
         return generate_latest(self.registry)
+
+
+class _Gauges(Collector):
+    """Gauges of one name, made anew each time somebody looks: a label's value that is gone leaves nothing behind."""
+
+    def __init__(self, name: str, words: str, label: str, counts: Callable[[], Mapping[str, float]]) -> None:
+        self._name = name
+        self._words = words
+        self._label = label
+        self._counts = counts
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Their name alone, for the registry to see that it is free."""
+        return [GaugeMetricFamily(self._name, self._words, labels=[self._label])]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The gauges as they are now."""
+        family = GaugeMetricFamily(self._name, self._words, labels=[self._label])
+        for value, count in self._counts().items():
+            family.add_metric([value], count)
+        return [family]
 
 
 class CountedReporter:

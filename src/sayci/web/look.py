@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sayci.build import Build
-from sayci.web import sayings, words
+from sayci.web import sayings, validity, words
 from sayci.web.assets import Assets, packaged
 
 #: How many builds a strip shows, and its measures.
@@ -162,6 +162,16 @@ class Look:
             self._templates.globals[name] = getattr(words, name)
         for name in ("favicon", "first_line", "given_to", "in_short", "mark_of", "took", "what_started", "why_skipped"):
             self._templates.globals[name] = getattr(sayings, name)
+        for name in (
+            "failure_of",
+            "left_of",
+            "mark_of_certificate",
+            "meaning_of",
+            "needs_a_person",
+            "news_of",
+            "renewal_of",
+        ):
+            self._templates.globals[name] = getattr(validity, name)
         self._templates.globals |= {
             "can_be_replayed": sayings.can_be_replayed,
             "verdict": sayings.verdict,

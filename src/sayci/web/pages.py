@@ -13,7 +13,7 @@ from sayci.account import Access
 from sayci.build import Build
 from sayci.errors import Invalid, Unauthenticated
 from sayci.inbox import Inbox
-from sayci.interfaces import Isolation, LogStore, Store
+from sayci.interfaces import Certificates, Isolation, LogStore, Store
 from sayci.project import Project
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
@@ -27,10 +27,12 @@ from sayci.web.pages_builds import BuildPages
 from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_logs import LogPages
 from sayci.web.pages_settings import SettingsPages
+from sayci.web.pages_status import StatusPage
 from sayci.web.reading import query_of, whole_number
 from sayci.web.sayings import mark_of_project, saying_of_home, standing_in_words, worst
 from sayci.web.session import Sessions, local_path
 from sayci.web.troubles import sentence
+from sayci.web.validity import NO_CERTIFICATES
 from sayci.web.wire import Links
 
 #: How many projects the first page lists at once, and how many builds that run or wait.
@@ -52,7 +54,8 @@ class ProjectRow:
 class Pages:
     """Every page, put together.
 
-    `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server.
+    `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server; `certificates` are those
+    that it serves, and `ports` answers where it listens, in words.
     """
 
     def __init__(
@@ -70,12 +73,15 @@ class Pages:
         reactor: IReactorTime,
         version: str,
         isolation: Isolation,
+        certificates: Certificates = NO_CERTIFICATES,
+        ports: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._store = store
         self._scheduler = scheduler
         self._clock = clock
         self._assets = Assets()
         self._sessions = Sessions(sign_in, links.base)
+        status = StatusPage(scheduler, certificates, isolation, links, ports, clock, version)
         self._frame = Frame(
             self._sessions,
             Look(self._assets),
@@ -83,12 +89,14 @@ class Pages:
             traffic=scheduler.waiting_and_running,
             version=version,
             isolation=isolation,
+            needs_you=status.needs_a_person,
         )
         self._put_on(self._frame)
         BuildPages(store, scheduler, logs, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, links).put_on(self._frame)
         LogPages(store, logs, feeds, reactor).put_on(self._frame)
         SettingsPages(store, registry, links).put_on(self._frame)
+        status.put_on(self._frame)
 
     def resource(self) -> IResource:
         """All pages; to be rendered with the whole path in ``postpath``."""

@@ -1,8 +1,9 @@
 """Who sits behind a request of the pages, by a cookie; and proof that a form that comes back is one of ours.
 
 A form is ours when it names our origin, where the browser says so, and holds a token that only a page of the same session
-could have been given.  Cookies are HttpOnly and SameSite=Lax; over https their names begin with ``__Host-``, which
-browsers accept from this host alone (RFC 6265bis, 4.1.3).
+could have been given.  Cookies are HttpOnly and SameSite=Lax; over https they are Secure, and their names begin with
+``__Host-``, which browsers accept from this host alone (RFC 6265bis, 4.1.3).  A server that is reached both ways has two
+sets of cookies, so that what somebody planted over plain HTTP is never read over https.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Sessions:
     """Reads and sets the cookies.
 
     `base` answers the server's public address, which may be known only once the server listens; it says whether people
-    come by https.
+    come by https, perhaps to a proxy that passes their requests on without it; a request that comes by TLS does, whatever
+    it says.
     """
 
     def __init__(self, sign_in: SignIn, base: Callable[[], str]) -> None:
@@ -129,23 +131,23 @@ class Sessions:
 
     # -- cookies
 
-    def _is_secure(self) -> bool:
-        return self._base().lower().startswith("https://")
+    def _is_secure(self, request: Request) -> bool:
+        return request.isSecure() or self._base().lower().startswith("https://")
 
-    def _name(self, name: str) -> str:
-        return f"__Host-{name}" if self._is_secure() else name
+    def _name(self, request: Request, name: str) -> str:
+        return f"__Host-{name}" if self._is_secure(request) else name
 
     def _cookie(self, request: Request, name: str) -> str:
-        return (request.getCookie(self._name(name).encode()) or b"").decode("ascii", "replace")
+        return (request.getCookie(self._name(request, name).encode()) or b"").decode("ascii", "replace")
 
     def _set_cookie(self, request: Request, name: str, value: str, seconds: float | None) -> None:
         """`seconds` None: until the browser is closed; 0: remove it."""
         request.addCookie(
-            self._name(name),
+            self._name(request, name),
             value,
             path="/",
             max_age=None if seconds is None else str(int(seconds)),
-            secure=self._is_secure(),
+            secure=self._is_secure(request),
             httpOnly=True,
             sameSite="lax",
         )

@@ -51,6 +51,8 @@ _LENGTH_DIGITS = 4000  # Python refuses to read longer numbers, with an error th
 _ALWAYS = b"Server: sayci\r\nX-Content-Type-Options: nosniff\r\n"
 _ALWAYS_NAMES = frozenset({b"Server", b"X-Content-Type-Options"})
 _REFERRER = b"Referrer-Policy: same-origin\r\n"
+#: What answers over TLS say of the next visit (RFC 6797): for a year, this name alone, nothing of those below it.
+STRICT_TRANSPORT = b"max-age=31536000"
 
 
 def body_limit(path: bytes) -> int:
@@ -190,6 +192,7 @@ class Channel(http.HTTPChannel):
     _unheard = 0
     _end: IDelayedCall | None = None
     _host: Any = None
+    _strict: bytes | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
@@ -264,6 +267,7 @@ class Channel(http.HTTPChannel):
         head = [b"%s %s %s\r\n" % (version, code, reason), _ALWAYS]
         if not headers.hasHeader(b"Referrer-Policy"):
             head.append(_REFERRER)
+        head.append(self._strictness())
         head += [
             b"%s: %s\r\n" % (name, value)
             for name, values in headers.getAllRawHeaders()
@@ -272,6 +276,13 @@ class Channel(http.HTTPChannel):
         ]
         head.append(b"\r\n")
         self.transport.write(b"".join(head))
+
+    def _strictness(self) -> bytes:
+        """The header Strict-Transport-Security, or nothing: over a plain connection anybody could have written it."""
+        if self._strict is None:
+            value = self.site.strict_transport if self.isSecure() else b""
+            self._strict = b"Strict-Transport-Security: %s\r\n" % value if value else b""
+        return self._strict
 
     def timeoutConnection(self) -> None:
         """Nothing came for too long, or the request does not end."""
@@ -324,7 +335,10 @@ class Channel(http.HTTPChannel):
 
 
 class Site(server.Site):
-    """A Site of `Channel` and `Request`.  `in_files` counts the bodies that are in temporary files now."""
+    """A Site of `Channel` and `Request`.
+
+    `in_files` counts the bodies that are in temporary files now; `strict_transport` is said with every answer over TLS.
+    """
 
     protocol = Channel  # type: ignore[assignment]  # without the proxy that would choose between HTTP/1.1 and 2
     requestFactory = Request
@@ -340,11 +354,13 @@ class Site(server.Site):
         *,
         access_log: bool,
         answered: Callable[[int], None],
+        strict_transport: bytes,
     ) -> None:
         # Twisted would read any form of any size into `args`; who wants one reads it with limits of its own.
         super().__init__(resource, timeout=IDLE_LIMIT, reactor=reactor, parsePOSTFormSubmission=False)
         self.body_limit = body_limit
         self.in_files = 0
+        self.strict_transport = strict_transport
         self._access_log = access_log
         self._answered = answered
 
@@ -379,10 +395,14 @@ def make_site(
     body_limit: Callable[[bytes], int] = body_limit,
     access_log: bool = False,
     answered: Callable[[int], None] = lambda _: None,
+    strict_transport: bytes = STRICT_TRANSPORT,
 ) -> Site:
     """The factory that serves `resource`.
 
     `body_limit` says how long a body may be, in bytes, at a path (raw, without its query).  `clock` measures the limits of
     time.  `access_log` adds a line at debug level for each answer.  `answered` is called with the code of each.
+    `strict_transport` is the value of Strict-Transport-Security in every answer over TLS, b"" for none; plain ones have none.
     """
-    return Site(resource, body_limit, clock, access_log=access_log, answered=answered)
+    return Site(
+        resource, body_limit, clock, access_log=access_log, answered=answered, strict_transport=strict_transport
+    )

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, fields
 
-from sayci import account, build, delivery, interfaces, project, step
+from sayci import account, build, certificate, delivery, interfaces, project, step
 from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
 from sayci.delivery import Verdict
@@ -60,6 +60,37 @@ class Me(Struct):
     name: str
     access: AccessWord
     version: str
+
+
+class Isolation(Struct):
+    """Whether anything keeps builds from the server and from each other; `words` say what does, or why nothing does."""
+
+    holds: bool
+    words: str
+
+
+class Certificate(Struct):
+    """The certificate that is served for a name, and how it goes with the next one.
+
+    `issuer` is "", and its times are null, while nobody has issued one and a self-signed one is served.  `renew_at` is when
+    the next try is due.  `error` is why the last try failed, "" when it did not; `tries` is how many have failed in a row.
+    """
+
+    name: str
+    issuer: str
+    not_before: Time | None
+    not_after: Time | None
+    renew_at: Time | None
+    error: str
+    tries: int
+
+
+class ServerStatus(Struct):
+    """How the server is.  `certificates` is empty where they are not its business."""
+
+    version: str
+    isolation: Isolation
+    certificates: Sequence[Certificate]
 
 
 class Token(Struct):
@@ -459,6 +490,25 @@ def of_status(status: interfaces.ToldStatus) -> Status:
         attempts=status.attempts,
         error=status.error,
         retry_at=time_if(status.retry_at),
+    )
+
+
+def of_isolation(isolation: interfaces.Isolation) -> Isolation:
+    """What keeps builds from the server."""
+    return Isolation(isolation.holds, isolation.words)
+
+
+def of_certificate(certificate: certificate.Certificate) -> Certificate:
+    """A certificate as it is listed; one that nobody has issued has no times."""
+    is_issued = bool(certificate.issuer)
+    return Certificate(
+        name=certificate.name,
+        issuer=certificate.issuer,
+        not_before=time_if(certificate.not_before if is_issued else None),
+        not_after=time_if(certificate.not_after if is_issued else None),
+        renew_at=time_if(certificate.renew_at),
+        error=certificate.error,
+        tries=certificate.tries,
     )
 
 

@@ -56,6 +56,19 @@ def age(then: float, now: float) -> str:
     return "on " + date(then)
 
 
+def lasting(seconds: float) -> str:
+    """A long time span in its largest whole unit: "61 days", "5 hours"; below two of a unit in the one under it."""
+    for length, unit in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
+        if seconds >= 2 * length or (unit == "minute" and seconds >= length):
+            return counted(int(seconds // length), unit)
+    return "less than a minute"
+
+
+def due(then: float, now: float) -> str:
+    """When something is to happen, in words: "in 61 days", "in less than a minute"; "now" once its time has come."""
+    return f"in {lasting(then - now)}" if then > now else "now"
+
+
 def _ago(number: int, unit: str) -> str:
     return f"{counted(number, unit)} ago"
 
