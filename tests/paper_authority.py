@@ -61,7 +61,7 @@ class PaperAuthority:
     """Issues for `lifetime` seconds, unless it has a trouble with a name ("" for all): an exception.
 
     `orders` has (when, name, replaces, profile) of each order, `issued` those of which a certificate came, `asked` when it
-    was asked for the window.  While `slow` is set, orders wait for it.
+    was asked for the window, `ways` the challenges that could have been answered.  While `slow` is set, orders wait for it.
     """
 
     def __init__(self, times, lifetime=90 * DAY, organisation="Paper"):
@@ -71,7 +71,7 @@ class PaperAuthority:
         self.troubles = {}
         self.windows = lambda pem: None
         self.slow = None
-        self.orders, self.issued, self.asked, self.ended = [], [], [], []
+        self.orders, self.issued, self.asked, self.ended, self.ways = [], [], [], [], []
         self.root_key, self.key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         self.root = self.sign("Root", self.root_key, "Root", self.root_key, ca=True, end=3650 * DAY)
         self.above = self.sign("P1", self.key, "Root", self.root_key, ca=True, end=3650 * DAY)
@@ -115,6 +115,7 @@ class PaperAuthority:
 
     async def issue(self, name, csr_der, responders, *, profile="", replaces=""):
         self.orders.append((self.times.wall(), name, replaces, profile))
+        self.ways.append([responder.challenge_type for responder in responders])
         try:
             if self.slow is not None:
                 await self.slow

@@ -74,7 +74,8 @@ class Https:
     def _keeper(self, port: AcmePort, settings: AcmeSettings) -> Keeper:
         authority = settings.authority or port.authority_url
         staging = "" if settings.authority else port.staging_url
-        responders = [self.front.responder(), *([self._http] if settings.http_port else ())]
+        # Who opens a port for HTTP-01 means it; the other way is tried when that fails, and this one again after it.
+        responders = [*([self._http] if settings.http_port else ()), self.front.responder()]
         return Keeper(
             self._directory,
             self._client(authority, settings),

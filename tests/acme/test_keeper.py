@@ -7,13 +7,14 @@ import random
 import re
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_twisted
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
@@ -43,6 +44,7 @@ class House:
         self.served = []
         self.withdrawn = []
         self.draw = 0.5
+        self.responders: list[Any] = []
         self.keeper: Any = None
         path.mkdir(exist_ok=True)
         for name in names:
@@ -59,7 +61,7 @@ class House:
             directory or CertificateDirectory(self.path),
             self.authority,
             self.staging,
-            [],
+            self.responders,
             lambda name, pem: self.served.append((self.times.wall(), name, pem)),
             self.times,
             self.times.wall,
@@ -114,6 +116,17 @@ def logged():
     globalLogPublisher.addObserver(observe)
     yield lines
     globalLogPublisher.removeObserver(observe)
+
+
+def test_each_failure_has_another_way_tried_first(house):
+    it = house()
+    it.responders = [SimpleNamespace(challenge_type=way) for way in ("http-01", "tls-alpn-01")]
+    it.authority.troubles[""] = NOT_OURS
+    it.start()
+    it.times.run(HOUR)
+    first, second, third, *_ = it.authority.ways
+    assert first == third == ["http-01", "tls-alpn-01"]
+    assert second == ["tls-alpn-01", "http-01"]
 
 
 def words_at(lines, level):
@@ -647,6 +660,18 @@ def test_the_end_breaks_an_order_off_and_counts_it_for_nothing(house):
     assert [each.tries for each in it.keeper.certificates()] == [0, 0]
     it.times.run(1)
     assert len(it.served) == 2
+
+
+def test_the_end_breaks_an_order_by_hand_off_as_well(house):
+    it = house()
+    it.start()
+    it.times.run(1)
+    it.authority.slow = Deferred()
+    failures: list[Any] = []
+    Deferred.fromCoroutine(it.keeper.renew_now("a.example")).addErrback(lambda failure: failures.append(failure.type))
+    it.stop()
+    assert failures == [CancelledError]
+    assert it.authority.ended == ["a.example", "a.example"]
 
 
 def test_an_end_before_anything_has_begun(house):

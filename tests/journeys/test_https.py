@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -137,6 +140,31 @@ def test_the_one_file_issues_too(port, certificates, authority_of):
             server.stop()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_an_examiner_of_tls_finds_nothing_wrong(server_of, port, certificates, authority_of, tmp_path):
+    """testssl.sh, as Debian has it; what it says of the authority's certificates and of the DNS is not ours."""
+    program = shutil.which("testssl") or shutil.which("testssl.sh")
+    if program is None:
+        pytest.skip("nobody examines TLS here: testssl.sh is not installed (apt-get install testssl.sh)")
+    pebble = authority_of()
+    server = start(server_of, *options(port, certificates, pebble))
+    server.wait_for(lambda: listed(server)[NAME]["issuer"])
+    roots, report = tmp_path / "roots.pem", tmp_path / "report.json"
+    roots.write_bytes(pebble.roots())
+    subprocess.run(
+        [program, "--quiet", "--ip", "127.0.0.1", "--add-ca", roots, "--jsonfile", report, f"{NAME}:{port}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    findings = {found["id"]: found for found in json.loads(report.read_text())}
+    assert {"TLS1_3", "TLS1_2", "heartbleed", "HSTS_time", "cert_chain_of_trust"} <= {*findings}
+    not_ours = {"cert_validityPeriod", "cert_revocation", "DNS_CAArecord", "HTTP_status_code"}
+    wrong = [found for found in findings.values() if found["severity"] not in ("OK", "INFO")]
+    assert [found for found in wrong if found["id"] not in not_ours] == []
+
+
 def trusts(visitor):
     try:
         return visitor.serial()
@@ -218,17 +246,15 @@ def test_an_account_of_the_authoritys_can_be_bound(server_of, port, certificates
 def test_where_the_port_is_not_reached_http_does_it_and_sends_people_to_https(server_of, port, certificates, tmp_path):
     directory = tmp_path / "pebble"
     directory.mkdir()
-    with a_free_port() as elsewhere, a_free_port() as number:
-        pass
-    with running_pebble(directory, tls_port=elsewhere, http_port=number) as pebble:
-        more = ("--acme-http", f"tcp:{number}:interface=127.0.0.1")
+    with running_pebble(directory) as pebble:  # it looks for TLS-ALPN-01 where nobody listens
+        more = ("--acme-http", f"tcp:{pebble.http_port}:interface=127.0.0.1")
         server = start(server_of, *options(port, certificates, pebble, *more))
-        # The first challenge that is tried cannot succeed; the other one is tried in its turn.
-        server.wait_for(lambda: listed(server)[NAME]["issuer"] or listed(server)[NAME]["tries"])
-        client = http.client.HTTPConnection("127.0.0.1", number, timeout=PATIENCE)
+        server.wait_for(lambda: listed(server)[NAME]["issuer"])
+        client = http.client.HTTPConnection("127.0.0.1", pebble.http_port, timeout=PATIENCE)
         client.request("GET", "/flour/1?x=y", headers={"Host": NAME})
         answer = client.getresponse()
-        assert answer.status in (301, 404)
+        location = f"https://{NAME}:{port}/flour/1?x=y"
+        assert (answer.status, answer.headers["Location"]) == (301, location)
         client.close()
 
 

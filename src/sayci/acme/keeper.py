@@ -403,12 +403,17 @@ class Keeper:
     async def _issued(self, client: Authority, kept: _Kept, request: bytes, replaces: str = "") -> bytes:
         if not self._running:
             raise Unavailable("sayci stops", kept.name)
-        issue = client.issue(kept.name, request, self._responders, profile=self._profile, replaces=replaces)
+        issue = client.issue(kept.name, request, self._ways(kept), profile=self._profile, replaces=replaces)
         self._order = Deferred.fromCoroutine(issue).addTimeout(ORDER_LIMIT, self._clock)
         try:
             return await self._order
         finally:
             self._order = None
+
+    def _ways(self, kept: _Kept) -> Sequence[Responder]:
+        """After each failure another way is tried first: port 443 may be closed to the authority, and port 80 open."""
+        first = self._record(kept).tries % max(len(self._responders), 1)
+        return [*self._responders[first:], *self._responders[:first]]
 
     def _replaced(self, kept: _Kept) -> str:
         """How the authority calls the certificate that is to be replaced, if it knows it (RFC 9773 5)."""
