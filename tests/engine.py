@@ -27,7 +27,8 @@ What tests use (nothing else here is stable)::
     engine.build("1.2.3", ...)           # runs ./build; subprocess.CompletedProcess, text
     engine.ca_bundle()                   # its options for this machine's certificates
 
-`run` publishes port 8080 of the container at a port of 127.0.0.1 that the kernel chooses; `publish=` another one, or None.
+`run` publishes port 8080 of the container at a port of 127.0.0.1 that the kernel chooses, and has the server listen there
+without TLS. `publish=` another one, or None, leaves the server to the image's own default: `publish=443` is as people run it.
 `image=` and `entrypoint=` take another image and entry point.
 
 An engine that answers is used. With CI=true or SAYCI_TEST_DOCKER=1, as root on a Debian machine, one is installed and
@@ -67,9 +68,11 @@ INPUTS = (
     *("build", "build.docker", "run.docker", "requirements.txt", "requirements-build.txt"),
     *("setup.py", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE", "src/sayci", "src/twisted"),
 )
+#: The port of a container without TLS.
+PLAIN = 8080
 #: Seconds for which an image of other sources is kept: somebody else's tests may be using it.
 KEPT = 3600.0
-_ADDRESS = re.compile(r"is at (https?://[^\s/]+)/")
+_ADDRESS = re.compile(r"is at (https?)://[^\s/]+/")
 _LINK = re.compile(r"https?://\S+code=\S+")
 
 
@@ -338,7 +341,7 @@ class Container(Server):
 
         said = self.wait_for(look)
         if self._publish is not None:
-            self.base = f"http://127.0.0.1:{self.port}"
+            self.base = f"{_ADDRESS.findall(said)[-1]}://127.0.0.1:{self.port}"
         links = _LINK.findall(said)
         self.link = links[-1] if links else ""
         return self
@@ -368,12 +371,13 @@ class Container(Server):
         return self
 
 
-def run(*arguments, options=(), image=None, publish=8080, entrypoint=None):
+def run(*arguments, options=(), image=None, publish=PLAIN, entrypoint=None):
     """A container of the image with these arguments, started; its `with` block removes it."""
     ports = ["--publish", f"127.0.0.1::{publish}"] if publish is not None else []
+    plain = ["--env", "SAYCI_PORT=tcp:8080"] if publish == PLAIN and "--port" not in arguments else []
     entry = ["--entrypoint", entrypoint] if entrypoint is not None else []
     what = image or built().image
-    identity = docker("run", "--detach", *label(), *ports, *entry, *options, what, *arguments)
+    identity = docker("run", "--detach", *label(), *ports, *plain, *entry, *options, what, *arguments)
     return Container(identity, publish)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -108,8 +109,16 @@ class Server:
 
     # -- HTTP
 
+    def _connection(self):
+        scheme, _, address = self.base.partition("://")
+        if scheme == "http":
+            return http.client.HTTPConnection(address, timeout=PATIENCE)
+        context = ssl.create_default_context()  # whose certificate it is, is for tests of that
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(address, timeout=PATIENCE, context=context)
+
     def request(self, method, path, body=None, headers=None, *, token=True):
-        connection = http.client.HTTPConnection(self.base.removeprefix("http://"), timeout=PATIENCE)
+        connection = self._connection()
         given = dict(headers or {})
         if isinstance(body, dict):
             body, given["Content-Type"] = json.dumps(body), "application/json"

@@ -64,18 +64,19 @@ def test_compose_understands_it(compose, example):
 
 
 def test_version_and_address_come_from_the_environment(compose, example):
-    environment = {"SAYCI_VERSION": "7.8.9", "SAYCI_PUBLIC_URL": "https://ci.example"}
+    environment = {"SAYCI_VERSION": "7.8.9", "SAYCI_HOST": "ci.example", "SAYCI_PUBLIC_URL": "https://ci.example:4443"}
     said = compose("--file", example, "config", environment=environment)
     assert "image: sayci:7.8.9\n" in said
-    assert "SAYCI_PUBLIC_URL: https://ci.example\n" in said
+    assert "SAYCI_HOST: ci.example\n" in said
+    assert "SAYCI_PUBLIC_URL: https://ci.example:4443\n" in said
 
 
 def test_what_is_left_for_the_reader_to_switch_on_is_understood_as_well(compose, example, tmp_path):
-    text = re.sub(r"^( +)#([a-z_]+: )", r"\1\2", example.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^( +)#([A-Za-z_]+: )", r"\1\2", example.read_text(), flags=re.MULTILINE)
     assert "\n    mem_limit: " in text
     (tmp_path / "compose.yaml").write_text(text)
     said = compose("--file", tmp_path / "compose.yaml", "config")
-    for word in ("mem_limit", "cpus", "pids_limit", "shm_size", "https_proxy"):
+    for word in ("mem_limit", "cpus", "pids_limit", "shm_size", "https_proxy", "SAYCI_PORT"):
         assert f"{word}: " in said
 
 
@@ -97,7 +98,7 @@ def copy(example, tmp_path):
     text = example.read_text()
     for before, after in (
         (r"image: .*", f"image: {engine.built().image}"),
-        (r'"8080:8080"', '"127.0.0.1::8080"'),
+        (r'- "443:443"', '- "127.0.0.1::443"'),
         (r"    name: sayci$", f"    name: sayci-test-{secrets.token_hex(6)}"),
         (r"(    restart: .*)", r"\1\n    labels: [sayci.test]\n    healthcheck: {interval: 1s}"),
     ):
@@ -115,15 +116,17 @@ def test_the_server_comes_up_well_with_its_builds_kept_from_it(compose, copy):
     whole = ("--file", copy, "--project-name", project)
     try:
         compose(*whole, "up", "--detach")
-        container = engine.Container(compose(*whole, "ps", "--quiet").strip(), 8080)
+        container = engine.Container(compose(*whole, "ps", "--quiet").strip(), 443)
         container.ready()
+        assert container.base.startswith("https://")
+        assert "no name to get a certificate for" in container.logs()
         container.wait_for(lambda: container.inspect()["State"]["Health"]["Status"] == "healthy")
         host = container.inspect()["HostConfig"]
         assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
         assert "Each build runs as a user of its own" in container.logs()
         assert container.sign_in().get("/api/v1/me").json["access"] == "admin"
         probes = container.inspect()["State"]["Health"]["Log"]
-        assert "sayci is well at http" in json.dumps(probes[-1])
+        assert "sayci is well at https" in json.dumps(probes[-1])
         compose(*whole, "stop")
         assert container.inspect()["State"]["ExitCode"] == 0
     finally:

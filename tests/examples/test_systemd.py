@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,8 +28,10 @@ ACTIVATE = shutil.which("systemd-socket-activate") or ""
 def start_of(unit_of):
     """The command of the service without its program, and with paths of the test's own."""
 
-    def read(data):
-        program, *arguments = shlex.split(unit_of("sayci.service")["Service"]["ExecStart"])
+    def read(data, line=None):
+        program, *arguments = shlex.split(
+            (line or unit_of("sayci.service")["Service"]["ExecStart"]).replace("\\\n", " ")
+        )
         assert program == "/usr/local/bin/sayci.pex"
         return [argument.replace("/var/lib/sayci", str(data)) for argument in arguments]
 
@@ -46,38 +51,69 @@ def test_systemd_finds_nothing_wrong_with_the_units(examples, tmp_path):
     assert (end.returncode, end.stdout, [line for line in end.stderr.splitlines() if "sayci" in line]) == (0, "", [])
 
 
-@pytest.mark.skipif(
-    ACTIVATE is None, reason="systemd-socket-activate is missing: on Debian it is in the package systemd"
+needs_activate = pytest.mark.skipif(
+    not ACTIVATE, reason="systemd-socket-activate is missing: on Debian it is in the package systemd"
 )
-def test_the_server_answers_at_the_port_that_systemd_has_opened(unit_of, start_of, tmp_path):
-    name = unit_of("sayci.socket")["Socket"]["FileDescriptorName"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = [f"--setenv=PYTHONPATH={ROOT / 'src'}", f"--setenv=PATH={os.environ['PATH']}"]
-    log = (tmp_path / "log").open("wb")
-    # A number alone, as in the unit: IPv6 and IPv4 with one socket.
-    activate = [ACTIVATE, f"--listen={port}", f"--fdname={name}", *environment]
-    server = subprocess.Popen(
-        [*activate, sys.executable, "-m", "sayci", *start_of(tmp_path / "data")],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-    )
-    log.close()
+
+
+@contextmanager
+def activated(name, address, start, tmp_path, **variables):
+    """A server that is handed a socket of this name, which listens at the address; it must never reach an authority."""
+    log = tmp_path / "log"
+    variables |= {"PYTHONPATH": ROOT / "src", "PATH": os.environ["PATH"]}
+    variables |= {"SAYCI_ACME_DIRECTORY": "https://127.0.0.1:9/dir"}
+    environment = [f"--setenv={variable}={value}" for variable, value in variables.items()]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [ACTIVATE, f"--listen={address}", f"--fdname={name}", *environment, sys.executable, "-m", "sayci", *start],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
     try:
-        answer = first_answer(server, port)
-        assert answer.status == 200, (tmp_path / "log").read_text()
-        assert (tmp_path / "data" / "sayci.sqlite").stat().st_size > 0
+        yield server, log
     finally:
         server.terminate()
         server.wait(PATIENCE)
 
 
-def first_answer(server, port):
+@needs_activate
+@pytest.mark.parametrize("host", ("", "ci.example"), ids=("without a name", "with a name"))
+def test_the_server_answers_https_at_the_port_that_systemd_has_opened(unit_of, start_of, tmp_path, port, host):
+    name = unit_of("sayci.socket")["Socket"]["FileDescriptorName"]
+    data = tmp_path / "data"
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the server has made it
+    # A number alone, as in the unit: IPv6 and IPv4 with one socket.
+    with activated(name, port, start_of(data), tmp_path, SAYCI_HOST=host) as (server, log):
+        client = http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=context)
+        assert first_answer(server, client).status == 200, log.read_text()
+        assert (data / "sayci.sqlite").stat().st_size > 0
+        assert [path.name for path in (data / "certs").glob("*.pem")] == ([f"{host}.pem"] if host else [])
+
+
+@needs_activate
+def test_what_it_says_for_behind_a_proxy_serves_plain_http(examples, unit_of, start_of, tmp_path, port):
+    said = (examples / "systemd" / "sayci.service").read_text()
+    (line,) = re.findall(r"^#     ExecStart=(/.*)$", said, re.MULTILINE)
+    name = unit_of("sayci.socket")["Socket"]["FileDescriptorName"]
+    with activated(name, f"127.0.0.1:{port}", start_of(tmp_path / "data", line), tmp_path) as (server, log):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        assert first_answer(server, client).status == 200, log.read_text()
+        assert not (tmp_path / "data" / "certs").exists()
+
+
+@pytest.fixture
+def port():
+    """Of this machine, that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def first_answer(server, client):
     """Of the server, which is started by the first connection; before that, of the one who starts it."""
     while True:
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         try:
             client.request("GET", "/healthz")
             return client.getresponse()
@@ -88,7 +124,7 @@ def first_answer(server, port):
 
 
 def test_the_port_is_asked_for_by_its_name(unit_of, start_of):
-    _, after = " ".join(start_of("/data")).split("--port systemd:")
+    _, after = " ".join(start_of("/data")).split("--port le:/data/certs:systemd:")
     assert after.startswith(f"domain=INET6:name={unit_of('sayci.socket')['Socket']['FileDescriptorName']} ")
 
 
@@ -106,7 +142,9 @@ def test_the_server_has_the_rights_that_it_takes_and_no_others(unit_of):
 
 def test_its_files_are_where_the_unit_has_them_made(unit_of):
     service = unit_of("sayci.service")["Service"]
-    assert f"/var/lib/{service['StateDirectory']}" in service["ExecStart"].split()
+    data = f"/var/lib/{service['StateDirectory']}"
+    assert data in service["ExecStart"].split()
+    assert f" le:{data}/certs:" in service["ExecStart"]
     assert service["Environment"] == f"PEX_ROOT=/var/cache/{service['CacheDirectory']}"
     assert int(service["CacheDirectoryMode"], 8) & 0o022 == 0
     # Builds pass through it, and see nothing of it.

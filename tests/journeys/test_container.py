@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import urllib.parse
 import urllib.request
@@ -12,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests import engine, payloads
 from tests.forge_server import ForgeServer
 from tests.gitserver import GitServer, Repository
-from tests.server import FileServer
+from tests.pebble import running_pebble
+from tests.server import PATIENCE, FileServer
 from tests.slots import passable_directory, some_numbers
 
 pytestmark = engine.MARKS
@@ -275,21 +279,18 @@ def test_docker_stop_ends_it_cleanly(listens):
         assert listens is ("Main loop terminated" in running.logs())
 
 
+def is_healthy(running):
+    return running.inspect()["State"]["Health"]["Status"] == "healthy"
+
+
 def test_it_becomes_healthy_and_says_so():
     with engine.run(options=("--health-interval", "1s")) as running:
         running.ready()
-        running.wait_for(lambda: running.inspect()["State"]["Health"]["Status"] == "healthy")
+        running.wait_for(lambda: is_healthy(running))
         assert "well" in running.exec("sayci", "health", "--data", "/srv/sayci").stdout
 
 
 # ------------------------------------------------------------------------------------------------ the obvious thing
-
-
-@pytest.mark.parametrize("options", ((), HARDENED, NOBODY_SPECIAL), ids=("default", "hardened", "non-root"))
-def test_a_low_port_can_be_listened_at(options):
-    with engine.run("--port", "tcp:443", options=options, publish=443) as running:
-        running.ready()
-        assert running.get("/healthz").code == 200
 
 
 @pytest.mark.parametrize(
@@ -326,6 +327,95 @@ def test_toolchains_come_with_an_image_of_ones_own(tmp_path):
             assert running.exec("mill", options=("--user", "60601:60601")).stdout == "ground by the mill\n"
     finally:
         engine.docker("image", "rm", name)
+
+
+# ------------------------------------------------------------------------------------------------ https
+
+NAME = "ci.example"
+NO_NAME = "no name to get a certificate for"
+
+
+def certificate_at(port, *, roots=None):
+    """What is served to who asks for NAME: read, and where there are roots, as a certificate that holds by them."""
+    context = ssl.create_default_context(cadata=roots and roots.decode())
+    if roots is None:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=NAME) as connection,
+    ):
+        return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+
+
+@pytest.mark.parametrize("options", ((), HARDENED, NOBODY_SPECIAL), ids=("default", "hardened", "non-root"))
+def test_with_no_option_at_all_it_serves_https_at_443_with_a_certificate_of_its_own(options):
+    with engine.run(options=("--health-interval", "1s", *options), publish=443) as running:
+        running.ready().sign_in()
+        assert "is at https://localhost/" in running.logs()
+        assert NO_NAME in running.logs()
+        assert running.get("/api/v1/me").json["access"] == "admin"
+        certificate = certificate_at(running.port)
+        assert certificate.issuer == certificate.subject
+        running.wait_for(lambda: is_healthy(running))
+        assert "well at https://" in running.exec("sayci", "health", "--data", "/srv/sayci").stdout
+        running.base = f"http://127.0.0.1:{running.port}"
+        answer = running.get("/", token=False)
+        assert (answer.code, b"https" in answer.body) == (400, True)
+        assert running.stop() == 0
+
+
+def test_a_server_with_a_name_says_its_address_while_the_authority_is_away():
+    nobody = ("--env", "SAYCI_ACME_DIRECTORY=https://127.0.0.1:9/dir")
+    with engine.run(options=("--env", f"SAYCI_HOST={NAME}", *nobody), publish=443) as running:
+        running.ready().sign_in()
+        assert f"is at https://{NAME}/" in running.logs()
+        assert NO_NAME not in running.logs()
+        running.wait_for(lambda: running.get("/api/v1/status").json["certificates"][0]["tries"])
+
+
+@pytest.mark.parametrize("arguments", (("--port", "tcp:8080"), ()), ids=("option", "variable"))
+def test_plain_http_is_one_option_away(arguments):
+    with engine.run(*arguments) as running:
+        assert running.ready().get("/healthz").code == 200
+        assert "is at http://localhost:8080/" in running.logs()
+        assert running.exec("sh", "-c", "ls -d /srv/sayci/certs", check=False).returncode != 0
+
+
+@pytest.fixture
+def a_port():
+    """Of this machine, that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_it_gets_a_trusted_certificate_and_has_it_still_when_it_is_started_again(tmp_path, a_port):
+    engine.engine()
+    with running_pebble(tmp_path, tls_port=a_port) as pebble, engine.volume() as name:
+        options = (
+            *("--network", "host", "--volume", f"{name}:/srv/sayci", *HARDENED),
+            *("--volume", f"{pebble.ca_file}:/authority.pem:ro"),
+            *("--env", f"SAYCI_PORT=le:/srv/sayci/certs:tcp:{a_port}:interface=127.0.0.1"),
+        )
+        line = ("--host", NAME, "--acme-directory", pebble.directory_url, "--acme-ca-file", "/authority.pem")
+        with engine.run(*line, options=options, publish=None) as running:
+            running.ready()
+            running.base = f"https://127.0.0.1:{a_port}"
+            running.sign_in()
+            running.wait_for(lambda: running.get("/api/v1/status").json["certificates"][0]["issuer"])
+            first, orders = certificate_at(a_port, roots=pebble.roots()), orders_at(pebble)
+            assert orders == 1
+            engine.docker("restart", running.id)
+            running.ready(times=2)
+            assert certificate_at(a_port, roots=pebble.roots()).serial_number == first.serial_number
+            (listed,) = running.get("/api/v1/status").json["certificates"]
+            assert "Pebble" in listed["issuer"]
+            assert orders_at(pebble) == orders
+
+
+def orders_at(pebble):
+    """How many the authority has been asked for."""
+    return len(re.findall(r"POST /order-plz", pebble.log.read_text()))
 
 
 # ------------------------------------------------------------------------------------------------ upgrades

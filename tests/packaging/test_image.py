@@ -45,7 +45,7 @@ def test_labels_say_what_it_is(config, made):
 
 
 def test_engines_are_told_its_port_volume_health_and_end(config):
-    assert list(config["ExposedPorts"]) == ["8080/tcp"]
+    assert list(config["ExposedPorts"]) == ["443/tcp"]
     assert list(config["Volumes"]) == ["/srv/sayci"]
     assert config["StopSignal"] == "SIGTERM"
     assert config["Healthcheck"]["Test"] == ["CMD", "sayci", "health", "--data", "/srv/sayci"]
@@ -111,9 +111,10 @@ def test_users_of_builds_and_of_the_server_have_names(made):
     assert shell("stat -c '%u:%g %a' /srv/sayci") == "10000:10000 700"
 
 
-def test_without_arguments_it_serves_and_stops(made):
-    with engine.run() as container:
+def test_without_arguments_it_serves_https_and_stops(made):
+    with engine.run(publish=443) as container:
         container.ready().sign_in()
+        assert container.base.startswith("https://")
         assert container.get("/api/v1/me").json["version"] == made.version
         assert container.exec("sayci", "--version").stdout == f"sayci {made.version}\n"
         begun = time.monotonic()
