@@ -69,7 +69,10 @@ class Https:
         for host in hosts:
             self._directory.add(host)
         if not self._directory.names():
-            self._log.warn("there is no name to get a certificate for: say --host NAME, or --public-url https://NAME")
+            self._log.warn(
+                "there is no name to get a certificate for, so one of our own making is served, of which browsers warn: "
+                "say --host NAME (or SAYCI_HOST=NAME), a name that leads to this machine"
+            )
 
     def _keeper(self, port: AcmePort, settings: AcmeSettings) -> Keeper:
         authority = settings.authority or port.authority_url
