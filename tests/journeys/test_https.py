@@ -19,6 +19,8 @@ from tests.pebble import BLOCKED, running_pebble
 from tests.server import PATIENCE, FileServer
 from tests.slots import passable_directory
 
+#: Certificates are renewed in here, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(200)
 NAME = "ci.example"
 
 
@@ -160,8 +162,9 @@ def test_an_examiner_of_tls_finds_nothing_wrong(server_of, port, certificates, a
     )
     findings = {found["id"]: found for found in json.loads(report.read_text())}
     assert {"TLS1_3", "TLS1_2", "heartbleed", "HSTS_time", "cert_chain_of_trust"} <= {*findings}
-    not_ours = {"cert_validityPeriod", "cert_revocation", "DNS_CAArecord", "HTTP_status_code"}
-    wrong = [found for found in findings.values() if found["severity"] not in ("OK", "INFO")]
+    not_ours = {"cert_validityPeriod", "cert_revocation", "DNS_CAArecord"}
+    # WARN is no finding: a probe of its own has failed, as some do on a busy machine.
+    wrong = [found for found in findings.values() if found["severity"] not in ("OK", "INFO", "WARN")]
     assert [found for found in wrong if found["id"] not in not_ours] == []
 
 

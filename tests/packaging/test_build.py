@@ -327,7 +327,7 @@ def test_it_makes_the_file_and_the_image_and_leaves_nothing_else(base, builder, 
     for number in (1, 2, 3, 4):
         assert f"[{number}/4]" in done.stdout
     assert hashlib.sha256(output.read_bytes()).hexdigest() in done.stdout
-    assert f"docker run -d --name sayci -p 8080:8080 -v sayci:/srv/sayci {name}-made:{version}" in done.stdout
+    assert f"docker run -d --name sayci -p 443:443 -v sayci:/srv/sayci {name}-made:{version}" in done.stdout
     label = '{{index .Config.Labels "org.opencontainers.image.created"}}'
     assert engine.docker("image", "inspect", "--format", label, f"{name}-made:{version}") == created
     assert list(temporary.iterdir()) == []
