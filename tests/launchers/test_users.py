@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,11 @@ def lend(users: SlotUsers, build_id: int) -> Deferred[int]:
 
 
 def sleeping_as(uid: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["setpriv", f"--reuid={uid}", "--clear-groups", "sleep", "1000"])
+    """A process of that user; it is he when this returns."""
+    process = subprocess.Popen(["setpriv", f"--reuid={uid}", "--clear-groups", "sleep", "1000"])
+    while f"Uid:\t{uid}\t" not in Path(f"/proc/{process.pid}/status").read_text():
+        time.sleep(0.005)
+    return process
 
 
 def left_of(uid: int) -> list[str]:
@@ -291,11 +296,12 @@ async def test_clearing_can_be_repeated_and_by_two_servers(house):
 def test_somebody_is_there_as_long_as_a_process_of_his_lives(monkeypatch):
     uid = some_numbers().builds[0]
     monkeypatch.setattr("sayci.launchers.local.SWEEP_LIMIT", 0.05)
-    with sleeping_as(uid) as process:
-        while b"setpriv" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-            pass
+    process = sleeping_as(uid)
+    try:
         assert not is_nobody(uid)
+    finally:
         process.kill()
+        process.wait()
     assert is_nobody(uid)
 
 
