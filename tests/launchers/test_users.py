@@ -60,9 +60,16 @@ def sleeping_as(uid: int) -> subprocess.Popen[bytes]:
     return process
 
 
+def is_of(path: Path, uid: int) -> bool:
+    try:
+        return path.lstat().st_uid == uid
+    except FileNotFoundError:  # somebody else's, and gone since it was listed
+        return False
+
+
 def left_of(uid: int) -> list[str]:
     """What that user has where everybody may write."""
-    files = [path for place in ("/tmp", "/dev/shm") for path in Path(place).iterdir() if path.lstat().st_uid == uid]
+    files = [path for place in ("/tmp", "/dev/shm") for path in Path(place).iterdir() if is_of(path, uid)]
     memory = [line for line in Path("/proc/sysvipc/shm").read_text().splitlines() if str(uid) in line.split()]
     return [*map(str, files), *memory]
 
