@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.forge_server import ForgeServer
+from tests.gitserver import GitServer, Repository
 from tests.server import Server
 from tests.slots import passable_directory, some_numbers
 
@@ -42,3 +44,19 @@ def commons():
 def sayci_server(server_of):
     """A signed-in server that takes file and http URLs."""
     return server_of("--allow-url", "file", "--allow-url", "http")
+
+
+@pytest.fixture
+def origin(request, tmp_path):
+    """A repository with the MAKEFILE of the test's file, and the smart HTTP server that has it behind a token."""
+    repository = Repository(tmp_path / "repositories" / "windmill" / "flour.git")
+    repository.commit({"Makefile": request.module.MAKEFILE})
+    with GitServer(tmp_path / "repositories", token="the-forge-token") as server:
+        yield repository, server.url("windmill/flour.git")
+
+
+@pytest.fixture
+def forge():
+    """Where commit statuses are posted to."""
+    with ForgeServer(token="the-forge-token") as server:
+        yield server

@@ -17,8 +17,6 @@ import pytest
 from cryptography import x509
 
 from tests import engine, payloads
-from tests.forge_server import ForgeServer
-from tests.gitserver import GitServer, Repository
 from tests.pebble import running_pebble
 from tests.server import PATIENCE, FileServer
 from tests.slots import passable_directory, some_numbers
@@ -42,21 +40,6 @@ test:
 deploy: built-by-test
 \t@echo deploying as $$(id -u)
 """
-
-
-@pytest.fixture
-def origin(tmp_path):
-    """A repository, and the HTTP server that has it behind a token."""
-    repository = Repository(tmp_path / "repositories" / "windmill" / "flour.git")
-    repository.commit({"Makefile": MAKEFILE})
-    with GitServer(tmp_path / "repositories", token="the-forge-token") as server:
-        yield repository, server.url("windmill/flour.git")
-
-
-@pytest.fixture
-def forge():
-    with ForgeServer(token="the-forge-token") as server:
-        yield server
 
 
 # ------------------------------------------------------------------------------------------------ where it runs

@@ -10,8 +10,6 @@ from functools import partial
 import pytest
 
 from tests import payloads
-from tests.forge_server import ForgeServer
-from tests.gitserver import GitServer, Repository
 
 MAKEFILE = """\
 .PHONY: test deploy
@@ -23,21 +21,6 @@ test:
 deploy: built-by-test
 \t@echo deploying with $$DEPLOY_KEY
 """
-
-
-@pytest.fixture
-def origin(tmp_path):
-    """A repository, and the smart HTTP server that has it behind a token."""
-    repository = Repository(tmp_path / "repositories" / "windmill" / "flour.git")
-    repository.commit({"Makefile": MAKEFILE})
-    with GitServer(tmp_path / "repositories", token="the-forge-token") as server:
-        yield repository, server.url("windmill/flour.git")
-
-
-@pytest.fixture
-def forge():
-    with ForgeServer(token="the-forge-token") as server:
-        yield server
 
 
 @pytest.fixture
