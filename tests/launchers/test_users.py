@@ -341,6 +341,8 @@ def test_a_program_that_is_missing_is_named(house, monkeypatch):
 def test_two_servers_do_not_share_users(tmp_path):
     reserved = reserve(NUMBERS, tmp_path)
     assert reserved is not None
+    # Who can open it can lock it: a build must not keep the next server from starting.
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
     with pytest.raises(CannotStart, match="--slot-uid"):
         reserve(NUMBERS, tmp_path)
     reserved.close()

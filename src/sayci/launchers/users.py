@@ -147,7 +147,9 @@ def reserve(numbers: Numbers, place: Path = Path("/run")) -> IO[bytes] | None:
     None where no such file can be made.  Raises CannotStart when another has them: each would end the other's builds.
     """
     try:
-        lock = (place / f"sayci-{numbers.first}.lock").open("wb")
+        # Nobody else can open it: whoever can, can lock it too, and a build would keep the next server from starting.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.fdopen(os.open(place / f"sayci-{numbers.first}.lock", flags, 0o600), "wb")
     except OSError:
         return None
     try:
