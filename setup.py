@@ -41,11 +41,13 @@ setup(
     extras_require={
         "postgresql": ["psycopg[binary] >= 3.2"],
         "dev": [
+            "axe-playwright-python >= 0.1.4",
             "coverage >= 7.6",
             "hypothesis >= 6.100",
             "mypy >= 1.15",
             "mypy-zope >= 1.0.9",
             "openapi-spec-validator >= 0.7.1",
+            "playwright >= 1.49",
             "pytest >= 8.3",
             "pytest-cov >= 6",
             "pytest-randomly >= 3.16",
