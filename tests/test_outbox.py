@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import pytest
@@ -98,6 +98,11 @@ class FakeStore:
 
     async def next_due(self):
         return min((row.retry_at or 0.0 for row in self._waiting().values()), default=None)
+
+    async def hasten_statuses(self, by):
+        self._stumble("hasten_statuses")
+        for row in self.rows.values():
+            row.retry_at = row.retry_at - by if row.retry_at else row.retry_at
 
     async def status_told(self, status_id, version):
         self._stumble("status_told")
@@ -444,12 +449,36 @@ def test_while_a_post_is_under_way_the_store_is_asked_rarely(scene):
 
 
 def test_a_jump_of_the_wall_clock_is_noticed_within_minutes(scene):
-    scene.put(1, status())
-    scene.store.rows[1] = replace(scene.store.rows[1], retry_at=EPOCH + 3000)
-    scene.reporter.answer(NotTold("no", retry_after=3000.0))
+    scene.store.put(1, status())
+    scene.store.rows[1].attempts = 20
+    scene.bus.publish(StatusesDue())
+    scene.reporter.answer(NotTold("no"))
+    assert scene.store.rows[1].retry_at == EPOCH + 2880
     scene.outbox._wall = lambda: EPOCH + 4000 + scene.clock.seconds()
     scene.clock.advance(301)
     assert len(scene.reporter.waiting) == 1
+
+
+def test_a_clock_that_was_set_back_puts_no_try_off(scene):
+    scene.put(1, status())
+    scene.reporter.answer(NotTold("no"))
+    scene.outbox._wall = lambda: EPOCH - 6 * 3600 + scene.clock.seconds()
+    scene.clock.advance(301)
+    assert len(scene.reporter.waiting) == 1
+    assert scene.store.rows[1].retry_at == EPOCH - 6 * 3600 + 5.0
+
+
+def test_a_clock_that_is_set_back_or_forward_does_not_shorten_or_lengthen_the_pause_that_a_forge_has_asked_for(scene):
+    for hours in (-6, 6):
+        scene.put(1, status())
+        scene.reporter.answer(NotTold("no", retry_after=1000.0))
+        scene.outbox._wall = lambda hours=hours: EPOCH + hours * 3600 + scene.clock.seconds()
+        scene.put(2, status(2, context="sayci/deploy"))
+        scene.clock.pump([250] * 3)
+        assert not scene.reporter.waiting
+        scene.clock.pump([300] * 2)
+        while scene.reporter.waiting:
+            scene.reporter.answer(None)
 
 
 # -- the end

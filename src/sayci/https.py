@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,7 +87,7 @@ class Https:
             responders,
             self.front.serve,
             self._reactor,
-            self._reactor.seconds,
+            time.time,
             random.random,
             authority=authority,
             profile=settings.profile,

@@ -391,6 +391,10 @@ class Store(Protocol):
         """When the next status may be tried; None when all is told."""
         ...
 
+    async def hasten_statuses(self, by: float) -> None:
+        """Let all tries that are to come be made `by` seconds earlier: the clock was set back by so many."""
+        ...
+
     async def status_told(self, status_id: int, version: int) -> None:
         """It was posted as of `version`; a newer version stays due."""
         ...

@@ -36,6 +36,8 @@ STORE_PAUSE = 30.0
 _LONGEST_SLEEP = 300.0
 _SHORTEST_SLEEP = 1.0
 _BUSY_SLEEP = 10.0
+# By so many seconds at once a clock is set, not corrected.
+_SET_BACK = 1.0
 _STOP_LIMIT = 5.0
 
 
@@ -112,7 +114,8 @@ class Outbox:
         # What has ended while the store was being asked: its answer may be older than that.
         self._just_ended: set[tuple[int, int]] = set()
         # When a forge asks for a pause, all of the project's statuses keep it, not only the one that was answered.
-        self._quiet_until: dict[tuple[int, str], float] = {}
+        self._quiet_until: dict[tuple[int, str], float] = {}  # by the clock that nobody sets
+        self._ahead = wall() - clock.seconds()
         self._looking = False
         self._look_again = False
         self._timer: IDelayedCall | None = None
@@ -179,6 +182,7 @@ class Outbox:
 
     async def _begin_what_is_due(self) -> float | None:
         """Start posting, as much as fits; answers when to look again, None when something will wake us."""
+        await self._follow_the_wall()
         self._just_ended.clear()
         for due in await self._store.due_statuses(self._wall(), limit=20 + self._concurrency):
             if len(self._posting) >= self._concurrency:
@@ -191,6 +195,13 @@ class Outbox:
         if time is not None and self._posting:
             return max(time, self._wall() + _BUSY_SLEEP)  # it may be one of those under way, whose end wakes us
         return time
+
+    async def _follow_the_wall(self) -> None:
+        """Where the wall clock was set back, the times that were written by it move with it: no try waits for hours."""
+        ahead = self._wall() - self._clock.seconds()
+        if self._ahead - ahead > _SET_BACK:
+            await self._store.hasten_statuses(self._ahead - ahead)
+        self._ahead = ahead
 
     def _set_timer(self, time: float | None) -> None:
         """Wake at `time`, in seconds since the epoch; None: not by a timer."""
@@ -236,7 +247,7 @@ class Outbox:
             return  # we broke it off ourselves
         now = self._wall()
         if error.retry_after and not error.permanent:
-            self._quiet_until[_forge_of(due)] = now + _asked_pause(error)
+            self._quiet_until[_forge_of(due)] = self._clock.seconds() + _asked_pause(error)
         retry_at = next_try(due.attempts, error, now, self._random)
         what = f"{due.status.context} of {due.status.project} #{due.status.build}"
         if retry_at is None:
@@ -247,7 +258,7 @@ class Outbox:
 
     def _check_quiet(self, due: DueStatus) -> None:
         """Raises NotTold while the forge wants to be left alone."""
-        wait = self._quiet_until.get(_forge_of(due), 0.0) - self._wall()
+        wait = self._quiet_until.get(_forge_of(due), 0.0) - self._clock.seconds()
         if wait > 0:
             raise NotTold("the forge has asked for a pause", retry_after=wait)
         self._quiet_until.pop(_forge_of(due), None)

@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -43,6 +44,7 @@ from sayci.reporters.commit_status import GitHubStatuses
 from sayci.runner import Limits, Runner
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
+from sayci.steady import make_steady
 from sayci.store.logs import FileLogs
 from sayci.store.sql_store import SqlStore
 from sayci.web.api import Api
@@ -145,7 +147,7 @@ class Sayci(Service):
         policy = Policy(settings.allowed_schemes, frozenset({sample_url} if settings.sample else ()))
 
         bus, metrics = self._bus, self._metrics
-        ledger = Ledger(store, bus, reactor.seconds)
+        ledger = Ledger(store, bus, time.time)
         logs = FileLogs(data / "builds", reactor, threads)
         launcher = self._launcher(numbers, why_not)
         users = SlotUsers(numbers, launcher.clear) if numbers is not None else None
@@ -165,7 +167,7 @@ class Sayci(Service):
         scheduler = Scheduler(store, ledger, sources, bus, reactor, slots=settings.slots, runner_of=runner_of)
         forge = GitHub()
         inbox = Inbox(store, ledger, forge, reactor)
-        registry = Registry(store, sources, logs, bus, policy, reactor.seconds, scheduler.require_idle)
+        registry = Registry(store, sources, logs, bus, policy, time.time, scheduler.require_idle)
         pool = HTTPConnectionPool(reactor)
         statuses = GitHubStatuses(Agent(reactor, pool=pool), reactor, settings.github_api)
         outbox = Outbox(
@@ -173,16 +175,17 @@ class Sayci(Service):
             CountedReporter(statuses, metrics),
             bus,
             reactor,
-            wall=reactor.seconds,
+            wall=time.time,
             page_of=self._addresses.of_status,
             random=random.random,
         )
-        sign_in = SignIn(store, reactor.seconds)
+        sign_in = SignIn(store, time.time, reactor.seconds)
         hooks = Hooks(
             store,
             forge,
             inbox.put,
             reactor,
+            wall=time.time,
             in_thread=partial(deferToThreadPool, reactor, threads),
             refused=metrics.delivery_refused,
             ignored=lambda delivery: bus.publish(DeliveryChanged(delivery)),
@@ -203,7 +206,7 @@ class Sayci(Service):
             logs=logs,
             feeds=api.feeds,
             links=api.links,
-            clock=reactor.seconds,
+            clock=time.time,
             reactor=reactor,
             version=__version__,
             isolation=launcher.isolation,
@@ -212,7 +215,7 @@ class Sayci(Service):
         )
         metrics.watch_certificates(certificates)
         metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
-        health = Health(store, metrics, reactor, reactor.seconds).app.resource()
+        health = Health(store, metrics, reactor, time.time).app.resource()
         whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
         self._site.resource = Root(hooks.resource, whole, pages.resource())
 
@@ -287,4 +290,5 @@ def makeService(options: Options) -> Sayci:
     """The service of ``twist sayci``.  The global reactor is imported here and nowhere else."""
     from twisted.internet import reactor  # noqa: PLC0415 - finding plugins must not install a reactor
 
+    make_steady(reactor)
     return Sayci(options.settings, reactor)

@@ -38,14 +38,15 @@ def check_token_name(name: str) -> str:
 class SignIn:
     """Makes and knows the credentials of people and programs.
 
-    `clock` is the seconds since the epoch.  `address` is the client's, by which wrong tries are counted.
+    `clock` is the seconds since the epoch, `steady` those of a clock that nobody sets, by which wrong tries are counted.
+    `address` is the client's: they are counted for each.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float], steady: Callable[[], float] | None = None) -> None:
         self._store = store
         self._clock = clock
-        self._codes = WrongTries(clock)
-        self._tokens = WrongTries(clock)
+        self._codes = WrongTries(steady or clock)
+        self._tokens = WrongTries(steady or clock)
 
     async def new_code(self, lifetime: float = CODE_LIFETIME) -> str:
         """A one-time sign-in code for the administrator, good for `lifetime` seconds."""

@@ -852,6 +852,21 @@ async def test_a_post_that_was_overtaken_leaves_the_newer_status_due(store, proj
 
 
 @pytest_twisted.ensureDeferred
+async def test_tries_that_are_to_come_can_be_moved(store, project):
+    build = (await store.add_build(new_build(project.id), NOW)).build
+    await store.hasten_statuses(1000.0)
+    assert await store.next_due() == 0  # one that was not tried yet stays so
+    (due,) = await store.due_statuses(NOW)
+    await store.status_failed(due.id, due.version, "no answer", NOW + 5000)
+    await store.hasten_statuses(1000.0)
+    assert await store.next_due() == NOW + 4000
+    await store.hasten_statuses(-500.0)
+    assert await store.next_due() == NOW + 4500
+    await store.advance(build.id, lambda old: old.claimed(NOW))
+    assert await store.next_due() == 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_failed_status_is_due_again_at_its_time(store, project):
     await store.add_build(new_build(project.id), NOW)
     (due,) = await store.due_statuses(NOW)

@@ -220,7 +220,7 @@ def slow_store(tmp_path, later):
     migrate(address)
     engines = open_engines(address, readers=1)
     writer = Writer(engines.writer, AtOnce(), lambda function, *arguments: function(*arguments))
-    yield SqlStore(engines, Seal(os.urandom(KEY_SIZE)), Clock(), writer, Readers(engines.reader, later), lambda: None)
+    yield SqlStore(engines, Seal(os.urandom(KEY_SIZE)), writer, Readers(engines.reader, later), lambda: None)
     engines.close()
 
 

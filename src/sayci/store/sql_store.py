@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sayci.account import Access, Actor, Token
@@ -49,14 +49,14 @@ class SqlStore:
         self,
         engines: Engines,
         seal: Seal,
-        clock: IReactorTime,
         writer: Writer,
         readers: Readers,
         stop_threads: Callable[[], None],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._engines = engines
         self._seal = seal
-        self._clock = clock
+        self._wall = wall
         self._writer = writer
         self._readers = readers
         self._stop_threads = stop_threads
@@ -80,9 +80,9 @@ class SqlStore:
     ) -> SqlStore:
         """Open the database of `url`, making or migrating its tables, with the secrets sealed under the key in a file.
 
-        To be called before the reactor runs: it blocks.  `reactor` is an IReactorTime and IReactorFromThreads; with
-        `in_process` there are no threads, all is done before a method returns, and a clock will do.  A database that is
-        locked is waited for up to `busy_timeout` seconds.  Raises CannotStart with a sentence.
+        To be called before the reactor runs: it blocks.  `reactor` is an IReactorFromThreads; with `in_process` there are no
+        threads, all is done before a method returns, and a clock will do, whose seconds are the time of day.  A database
+        that is locked is waited for up to `busy_timeout` seconds.  Raises CannotStart with a sentence.
         """
         address = read_url(url)
         migrate(address, busy_timeout=busy_timeout)
@@ -90,10 +90,10 @@ class SqlStore:
         seal = _open_seal(engines, address, key)
         if in_process:
             writer = Writer(engines.writer, AtOnce(), _call, most_waiting=most_waiting)
-            return cls(engines, seal, reactor, writer, Readers(engines.reader, at_once), _call)
+            return cls(engines, seal, writer, Readers(engines.reader, at_once), _call, reactor.seconds)
         pool = Pool(reactor, readers)
         writer = Writer(engines.writer, OneThread("sayci-writer"), reactor.callFromThread, most_waiting=most_waiting)
-        return cls(engines, seal, reactor, writer, Readers(engines.reader, pool), pool.stop)
+        return cls(engines, seal, writer, Readers(engines.reader, pool), pool.stop)
 
     async def close(self) -> None:
         """Take no more, finish what was taken, and close the database; safe to repeat."""
@@ -200,7 +200,7 @@ class SqlStore:
 
     async def settle(self, delivery_id: int, verdict: Verdict, explanation: str, build: NewBuild | None) -> Settled:
         """A delivery makes one build: where it has made one, that is the answer, whatever else is asked for."""
-        now = self._clock.seconds()
+        now = self._wall()
         return await self._write(
             lambda connection: deliveries.settle(connection, delivery_id, verdict, explanation, build, now)
         )
@@ -278,6 +278,10 @@ class SqlStore:
     async def next_due(self) -> float | None:
         """0 when there is one that was not tried yet."""
         return await self._read(statuses.next_due)
+
+    async def hasten_statuses(self, by: float) -> None:
+        """In one statement."""
+        await self._write(lambda connection: statuses.hasten(connection, by))
 
     async def status_told(self, status_id: int, version: int) -> None:
         """It was posted."""
