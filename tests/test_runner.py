@@ -12,8 +12,9 @@ from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
 from sayci.errors import CommitNotFound, RepositoryUnreachable
 from sayci.interfaces import Ended
+from sayci.limits import Limits
 from sayci.project import Scope, Variable
-from sayci.runner import ATTEMPTS_LIMIT, Limits, Runner, stated_environment
+from sayci.runner import ATTEMPTS_LIMIT, Runner, stated_environment
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
 from tests.factories import NOW, a_build, deploying_settings, new_build
 
@@ -36,7 +37,8 @@ def runner_of(store, ledger, sources, launcher, logs, clock):
             launcher=launcher,
             logs=logs,
             page_of=lambda build: f"https://ci.example/{build.project}/{build.number}",
-            limits=Limits(grace=3, output=1000),
+            limits=Limits(output_limit=1000),
+            grace=3,
             clock=clock,
         )
 

@@ -14,7 +14,8 @@ from sayci.buildlog import key_of
 from sayci.errors import IllegalMove, Invalid, NotGreen, NothingToDeploy, RepositoryRefused, UnknownBuild
 from sayci.event import BuildChanged
 from sayci.interfaces import Ended
-from sayci.runner import Limits, Runner
+from sayci.limits import Limits
+from sayci.runner import Runner
 from sayci.scheduler import Scheduler
 from sayci.step import DEPLOY, TEST, Result
 from tests.factories import NOW, deploying_settings, new_build, settings

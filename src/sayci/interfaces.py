@@ -15,6 +15,7 @@ from sayci.account import Access, Actor, Token
 from sayci.build import Build, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
+from sayci.limits import NONE, Limits
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 
@@ -27,8 +28,8 @@ class Job:
 
     `key` names the step's run directory below the launcher's root, such as "12/1-test" (see buildlog.key_of): its log is
     the file `log` in there.  `environment` is the whole environment of the command.  `secrets` never appear in the log,
-    nor do their usual encodings (see buildlog.masks_of).  Limits are in seconds and bytes; 0 means none.  `grace` is the
-    time between TERM and KILL.
+    nor do their usual encodings (see buildlog.masks_of).  `workspace` is where the command runs; `beside` are the other
+    directories that are the step's, such as its home.  `grace` is the time between TERM and KILL, in seconds.
     """
 
     key: str
@@ -36,21 +37,22 @@ class Job:
     environment: Mapping[str, str] = field(repr=False)
     workspace: Path
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    time_limit: float = 0.0
-    silence_limit: float = 0.0
-    output_limit: int = 0
+    limits: Limits = NONE
     grace: float = 5.0
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a step's command ended.
 
-    `why` is "" when it ended by itself, or one of: cancelled, time_limit, silence_limit, start_failed (then `detail` says
-    what the system said), lost (nobody knows how it ended: its shim was killed or the machine restarted), never_started
-    (nothing of it has run: it may safely be started again).  `exit_code` is negative for a signal, None when there is
-    none.  `output` counts bytes in the log, `dropped` those beyond the output limit or that a full disk refused.
-    `duration` is in seconds of the monotonic clock.
+    `why` is "" when it ended by itself, or one of: cancelled; the name of the limit for which it was ended (time_limit,
+    silence_limit, output_limit, process_limit, memory_limit, workspace_limit); start_failed (then `detail` says what the
+    system said), lost (nobody knows how it ended: its shim was killed or the machine restarted), never_started (nothing
+    of it has run: it may safely be started again).  `exit_code` is negative for a signal, None when there is none; where
+    the launcher cannot tell the two apart, 128 + N is signal N too.  `output` counts bytes in the log, `dropped` those
+    beyond the output limit or that a full disk refused.  `duration` is in seconds of the monotonic clock.
+    `memory_kills` counts the processes on the whole machine that the kernel has killed meanwhile for want of memory.
     """
 
     exit_code: int | None
@@ -59,6 +61,7 @@ class Ended:
     output: int = 0
     dropped: int = 0
     duration: float = 0.0
+    memory_kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)

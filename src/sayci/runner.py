@@ -19,10 +19,11 @@ from twisted.logger import Logger
 
 from sayci import make
 from sayci.build import Build, BuildState
-from sayci.buildlog import OUTPUT_LIMIT, key_of
+from sayci.buildlog import key_of
 from sayci.errors import LauncherError, RepositoryError, RepositoryUnreachable, SayciError, Unavailable
 from sayci.interfaces import Ended, Job, Launcher, LogStore, LogWriter, Remote, Sources, Store
 from sayci.ledger import Ledger
+from sayci.limits import Limits
 from sayci.project import Project, environment_for
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
 
@@ -39,14 +40,6 @@ _BASE_ENVIRONMENT = {
     "CI": "true",
 }
 _DEBUG_WORDS = frozenset({"1", "true", "yes", "on"})
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the operator allows every step, in seconds and bytes."""
-
-    grace: float = 10.0
-    output: int = OUTPUT_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,10 @@ class _Interrupted(Exception):
 
 
 class Runner:
-    """Takes one build from claimed to finished."""
+    """Takes one build from claimed to finished.
+
+    `limits` are what the operator allows every step, `grace` the seconds between asking one to end and killing it.
+    """
 
     _log = Logger()
 
@@ -138,6 +134,7 @@ class Runner:
         logs: LogStore,
         page_of: Callable[[Build], str],
         limits: Limits,
+        grace: float = 10.0,
         clock: IReactorTime,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -149,6 +146,7 @@ class Runner:
         self._logs = logs
         self._page_of = page_of
         self._limits = limits
+        self._grace = grace
         self._clock = clock
         self._monotonic = monotonic
         self._cancel_asked = build.state is BuildState.CANCELLING
@@ -357,9 +355,9 @@ class Runner:
             stated_environment(self.build, workspace, given, self._page_of(self.build)),
             workspace / "tree",
             orders.secrets[name],
-            time_limit=orders.project.settings.time_limit,
-            output_limit=self._limits.output,
-            grace=self._limits.grace,
+            limits=Limits(orders.project.settings.time_limit).within(self._limits),
+            grace=self._grace,
+            beside=(workspace / "home", workspace / "tmp"),
         )
 
     async def _tail(self, name: str) -> bytes:

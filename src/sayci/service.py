@@ -29,10 +29,11 @@ from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
 from sayci.launchers import privileges
-from sayci.launchers.local import LocalLauncher
+from sayci.launchers.local import LocalLauncher, Unwrapped
 from sayci.launchers.reaper import adopt_orphans
 from sayci.launchers.users import SPARE, Numbers, SlotUsers, obstacle, reserve
 from sayci.ledger import Ledger
+from sayci.limits import Limits
 from sayci.mirrors import sample
 from sayci.mirrors.sources import GitSources
 from sayci.options import Options, ServerSettings
@@ -41,7 +42,7 @@ from sayci.ports import Ports
 from sayci.project import Settings
 from sayci.registry import Registry
 from sayci.reporters.commit_status import GitHubStatuses
-from sayci.runner import Limits, Runner
+from sayci.runner import Runner
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
 from sayci.steady import make_steady
@@ -161,7 +162,8 @@ class Sayci(Service):
             launcher=launcher,
             logs=logs,
             page_of=self._addresses.of_build,
-            limits=Limits(settings.grace, settings.output_limit),
+            limits=Limits(output_limit=settings.output_limit),
+            grace=settings.grace,
             clock=reactor,
         )
         scheduler = Scheduler(store, ledger, sources, bus, reactor, slots=settings.slots, runner_of=runner_of)
@@ -248,7 +250,7 @@ class Sayci(Service):
         self._background.start(begin(), "starting")
 
     def _launcher(self, numbers: Numbers | None, why_not: str) -> LocalLauncher:
-        launcher = LocalLauncher(self._reactor, self._data.path / "builds", users=numbers, obstacle=why_not)
+        launcher = LocalLauncher(self._reactor, self._data.path / "builds", users=numbers, wrapper=Unwrapped(why_not))
         if launcher.isolation.holds:
             self._log.info("{words}", words=launcher.isolation.words)
         else:

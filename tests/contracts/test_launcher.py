@@ -19,11 +19,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
+from sayci import limits
 from sayci.errors import LauncherError
 from sayci.interfaces import Ended, Job, Launcher
 from sayci.launchers import shim
 from sayci.launchers.local import LocalLauncher
 from sayci.launchers.users import Numbers
+from sayci.limits import Limits
 from tests.slots import passable_directory, some_numbers
 
 LAUNCHERS: dict[str, Callable[[Path, Numbers | None], Launcher]] = {
@@ -106,6 +108,7 @@ class Place:
             "environment": environment,
             "workspace": self.workspace,
             "grace": 20.0,
+            "limits": Limits(**{name: fields.pop(name) for name in limits.NAMES if name in fields}),
         }
         return Job(**defaults | fields)
 

@@ -162,6 +162,11 @@ def test_orders_arrive_as_they_were_given(argv, environment, workspace, masks, s
         silence_limit=seconds / 2,
         output_limit=size,
         grace=seconds / 3,
+        directories=masks,
+        cleanup=argv,
+        ends_at_output_limit=size % 2,
+        memory_limit=size,
+        wrap=size % 3,
     )
     assert vars(Orders.decode(given_orders.encode())) == vars(given_orders)
 
@@ -289,4 +294,4 @@ def test_starting_the_shim_imports_only_what_costs_nothing():
     # As a module: run as a program without its descriptors it breaks, and Python imports more to say so.
     load = f"import os, sys; sys.path.insert(0, {str(Path(shim.__file__).parent)!r}); import shim"
     imported = imports_of("-c", load) - imports_of("-c", "import os, sys") - {"shim"}
-    assert imported <= {"__future__", "errno", "fcntl", "select", "time"}
+    assert imported <= {"__future__", "errno", "fcntl", "resource", "select", "time"}

@@ -27,9 +27,10 @@ from sayci.delivery import Message, Verdict
 from sayci.git import Policy
 from sayci.inbox import Inbox
 from sayci.interfaces import Isolation
+from sayci.limits import Limits
 from sayci.project import MirrorState
 from sayci.registry import Registry
-from sayci.runner import Limits, Runner
+from sayci.runner import Runner
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
 from sayci.step import Result, StepState

@@ -20,11 +20,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
@@ -40,6 +41,7 @@ from sayci.errors import LauncherError
 from sayci.interfaces import Ended, Isolation, Job
 from sayci.launchers import shim
 from sayci.launchers.users import Numbers, clearing
+from sayci.limits import Limits
 
 #: The variable that marks the processes of a step.
 COOKIE = "SAYCI_STEP"
@@ -63,12 +65,57 @@ _LOST = "lost"
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A step's command within another, which puts it elsewhere.
+
+    `environment` is what `argv` is started with.  A TERM spares the outermost `depth` generations of processes, and goes
+    to all when there are no others.  `cleanup` is a command that ends what is not below them, run with the same
+    environment before the rest is killed.  With `reports` the outer one says on descriptor 3 how the inner one ended, as
+    bubblewrap's --json-status-fd does; if it says nothing, the inner one never started.  `limits` are those that the shim
+    sees to; what the wrapping sees to itself is left out.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    limits: Limits
+    depth: int = 0
+    cleanup: tuple[str, ...] = ()
+    reports: bool = False
+
+
+class Wrapper(Protocol):
+    """Puts steps' commands within others, and says how far that isolates them."""
+
+    @property
+    def isolation(self) -> Isolation:
+        """What keeps a step from the server and other steps."""
+        ...
+
+    def wrap(self, job: Job) -> Wrapped:
+        """The job's command within another.  Raises LauncherError."""
+        ...
+
+
+class Unwrapped:
+    """The Wrapper that changes nothing, for the reason `obstacle`."""
+
+    def __init__(self, obstacle: str = "") -> None:
+        reason = f": {obstacle}" if obstacle else ""
+        self.isolation = Isolation(False, f"Builds are not isolated from this server{reason}")
+
+    def wrap(self, job: Job) -> Wrapped:
+        """The job's command itself."""
+        return Wrapped(job.argv, job.environment, job.limits)
+
+
 class LocalLauncher:
     """The Launcher for steps that are processes of this machine.
 
     `reactor` starts processes, watches file descriptors, tells the time and has a thread pool.  With `users` a step runs
     as the one of them to whom its workspace belongs, and a workspace of anybody else is refused.  Without, it runs as the
-    server's own user, for the reason `obstacle`.  `python` runs the shims; by default the interpreter that runs the server.
+    server's own user, within what `wrapper` puts around it.  `python` runs the shims; by default the interpreter that runs
+    the server.
     """
 
     _log = Logger()
@@ -79,12 +126,12 @@ class LocalLauncher:
         root: Path,
         *,
         users: Numbers | None = None,
-        obstacle: str = "",
+        wrapper: Wrapper | None = None,
         python: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._users = users
-        self._obstacle = obstacle
+        self._wrapper = wrapper or Unwrapped()
         self._root = root.absolute()
         # Not what PATH or a virtual environment calls it: a version manager's wrapper takes 150 ms.
         self._python = python or os.path.realpath(sys.executable)
@@ -93,11 +140,10 @@ class LocalLauncher:
 
     @property
     def isolation(self) -> Isolation:
-        """Nothing keeps the processes of one user from each other."""
+        """What keeps a step from the server and other steps."""
         if self._users is not None:
             return Isolation(True, "Each build runs as a user of its own")
-        reason = f": {self._obstacle}" if self._obstacle else ""
-        return Isolation(False, f"Builds are not isolated from this server{reason}")
+        return self._wrapper.isolation
 
     async def start(self, job: Job) -> str:
         """Start the job under a shim.  Raises LauncherError, also for a job that has been started before."""
@@ -110,7 +156,8 @@ class LocalLauncher:
         await self._end_of(directory)  # an earlier server may have begun it
         await self._in_thread(partial(shutil.rmtree, directory.path, ignore_errors=True))
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
-        job = Job(key, clearing(), environment, Path("/"), time_limit=CLEARING_LIMIT, output_limit=65536)
+        limits = Limits(time_limit=CLEARING_LIMIT, output_limit=65536)
+        job = Job(key, clearing(), environment, Path("/"), limits=limits)
         self._start(job, uid)
         ended = await self._end_of(directory)
         if ended.exit_code != 0:
@@ -166,7 +213,7 @@ class LocalLauncher:
 
     def _spawn(self, job: Job, directory: RunDirectory, lock: int, user: int) -> None:
         arguments = [self._python, "-I", "-S", os.fspath(self._program), os.fspath(directory.path)]
-        with _handed_over(job, directory, user) as fds:
+        with _handed_over(job, self._wrapper.wrap(job), directory, user) as fds:
             child = self._children[job.key] = _Child(self._children, job.key)  # before it can end
             try:
                 # No path=, uid= or gid=: for those Twisted forks, and a large server stands still for 40 ms meanwhile.
@@ -394,36 +441,43 @@ def _ended_of(record: bytes) -> Ended:
         int(fields["output"]),
         int(fields["dropped"]),
         float(fields["duration"]),
+        int(fields.get("memory_kills", "0")),  # shims of an older sayci do not say
     )
 
 
 # ------------------------------------------------------------------------------------------------ the orders
 
 
-def _orders_of(job: Job, cookie: str, user: int) -> shim.Orders:
-    environment = {**job.environment, COOKIE: cookie}
+def _orders_of(job: Job, wrapped: Wrapped, cookie: str, user: int) -> shim.Orders:
+    environment = {**wrapped.environment, COOKIE: cookie}
     return shim.Orders(
-        [os.fsencode(argument) for argument in job.argv],
+        _raw(wrapped.argv),
         {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
         os.fsencode(job.workspace),
         masks_of(job.secrets),
-        time_limit=job.time_limit,
-        silence_limit=job.silence_limit,
-        output_limit=job.output_limit,
+        directories=_raw((job.workspace, *job.beside)),
+        cleanup=_raw(wrapped.cleanup),
+        **asdict(wrapped.limits),
         grace=job.grace,
         user=user,
         killer=Numbers.killer_of(user) if user else 0,
+        wrap=wrapped.depth,
+        reports=wrapped.reports,
     )
 
 
+def _raw(texts: Iterable[str | Path]) -> list[bytes]:
+    return [os.fsencode(text) for text in texts]
+
+
 @contextmanager
-def _handed_over(job: Job, directory: RunDirectory, user: int) -> Iterator[dict[int, int]]:
+def _handed_over(job: Job, wrapped: Wrapped, directory: RunDirectory, user: int) -> Iterator[dict[int, int]]:
     """The file descriptors for a shim, by their numbers there; ours are closed at the end."""
     ours = []
     try:
         ours.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         ours.append(directory.open_errors())
-        ours.append(_memfd(_orders_of(job, directory.new_cookie(user), user).encode()))
+        ours.append(_memfd(_orders_of(job, wrapped, directory.new_cookie(user), user).encode()))
         null, errors, orders = ours
         yield {0: null, 1: errors, 2: errors, shim.ORDERS_FD: orders}
     finally:
