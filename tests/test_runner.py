@@ -14,7 +14,8 @@ from sayci.errors import CommitNotFound, RepositoryUnreachable
 from sayci.interfaces import Ended
 from sayci.limits import Limits
 from sayci.project import Scope, Variable
-from sayci.runner import ATTEMPTS_LIMIT, Runner, stated_environment
+from sayci.runner import ATTEMPTS_LIMIT, SPACE_PAUSE, Runner, stated_environment
+from sayci.space import Space, Volume
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
 from tests.factories import NOW, a_build, deploying_settings, new_build
 
@@ -28,7 +29,7 @@ def clock():
 
 @pytest.fixture
 def runner_of(store, ledger, sources, launcher, logs, clock):
-    def make(build):
+    def make(build, **given):
         return Runner(
             build,
             store=store,
@@ -40,6 +41,7 @@ def runner_of(store, ledger, sources, launcher, logs, clock):
             limits=Limits(output_limit=1000),
             grace=3,
             clock=clock,
+            **given,
         )
 
     return make
@@ -419,3 +421,26 @@ async def tick():
     turned: Deferred[None] = Deferred()
     reactor.callLater(0, turned.callback, None)
     await turned
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_checkout_waits_for_space_says_so_and_can_be_cancelled(runner_of, claimed, store, logs, sources, clock):
+    build = await claimed()
+    looks: Deferred = Deferred()
+
+    def measure():
+        if not looks.called:
+            reactor.callLater(0, looks.callback, None)
+        return [Volume("/srv", 100 << 30, 0)]
+
+    runner = runner_of(build, space=Space(measure))
+    over = Deferred.fromCoroutine(runner.run())
+    await looks
+    clock.advance(SPACE_PAUSE)
+    clock.advance(SPACE_PAUSE)
+    assert logs.files[key_of(build, CHECKOUT)].count(b"No space") == 1
+    await store.advance(build.id, lambda build: build.cancelled(NOW, "cancelled by ada"))
+    runner.cancel()
+    await over
+    assert (await store.build(build.project_id, build.number)).result is Result.CANCELLED
+    assert not [said for said in sources.transcript if said[0] == "checkout"]

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
@@ -16,7 +17,8 @@ from sayci.event import BuildChanged
 from sayci.interfaces import Ended
 from sayci.limits import Limits
 from sayci.runner import Runner
-from sayci.scheduler import Scheduler
+from sayci.scheduler import SPACE_PAUSE, Scheduler
+from sayci.space import Space, Volume
 from sayci.step import DEPLOY, TEST, Result
 from tests.factories import NOW, deploying_settings, new_build, settings
 
@@ -244,3 +246,40 @@ async def turn():
     turned: Deferred[None] = Deferred()
     reactor.callLater(0, turned.callback, None)
     await turned
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_space_builds_wait_and_go_on_by_themselves(store, ledger, sources, launcher, logs, bus, project):
+    clock = Clock()
+    disk = [Volume("/srv", 100 << 30, 0)]
+    space = Space(lambda: disk)
+    runner_of = partial(
+        Runner,
+        store=store,
+        ledger=ledger,
+        sources=sources,
+        launcher=launcher,
+        logs=logs,
+        page_of=lambda build: "https://ci.example",
+        limits=Limits(),
+        clock=clock,
+        space=space,
+    )
+    scheduler = Scheduler(store, ledger, sources, bus, clock, slots=2, runner_of=runner_of, space=space)
+    await scheduler.start()
+    build = await ledger.add(new_build(project.id))
+    assert scheduler.why_waiting(build).startswith("No space: 0 bytes are free of the disk with /srv")
+    clock.advance(SPACE_PAUSE)
+    assert (await store.build(project.id, build.number)).state is BuildState.QUEUED
+    claimed: Deferred = Deferred()
+
+    def heard(event):
+        if event.build.state is BuildState.RUNNING and not claimed.called:
+            claimed.callback(None)
+
+    bus.subscribe(lambda event: reactor.callLater(0, heard, event), build_id=build.id)
+    disk[:] = [Volume("/srv", 100 << 30, 50 << 30)]
+    assert scheduler.why_waiting(build) == ""
+    clock.advance(SPACE_PAUSE)
+    await claimed
+    await scheduler.stop()

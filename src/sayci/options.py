@@ -16,6 +16,7 @@ from twisted.python.usage import UsageError
 from sayci import __version__
 from sayci.buildlog import OUTPUT_LIMIT
 from sayci.errors import Invalid
+from sayci.space import Reserves, reserve_of
 
 #: Below the uids that systemd gives to services, above those that people are given.
 SLOT_UID = 60600
@@ -56,6 +57,7 @@ class ServerSettings:
     github_api: str
     grace: float
     output_limit: int
+    reserves: Reserves
     sample: bool
     sign_in_link: bool
 
@@ -132,6 +134,13 @@ class Options(UsageOptions):
             str(OUTPUT_LIMIT),
             "Bytes of a step's output that are kept; more is dropped and counted.",
         ],
+        [
+            "keep-free",
+            None,
+            "1G,5%",
+            "What stays free of the disk: with less no build begins. An amount, a share, or the lesser of both.",
+        ],
+        ["keep-free-files", None, "10000,2%", "The same of the files (inodes) that the disk has room for."],
     ]
     optFlags: ClassVar[list[list[str | None]]] = [
         ["sample", None, "On the first start, register a small bundled project and build it."],
@@ -199,6 +208,7 @@ class Options(UsageOptions):
             github_api=_address(self["github-api"]),
             grace=float(_number(self["grace"], 0, 3600)),
             output_limit=_number(self["output-limit"], 1024, 10**12),
+            reserves=Reserves(reserve_of(self["keep-free"]), reserve_of(self["keep-free-files"])),
             sample=self._flag("sample"),
             sign_in_link=self._flag("sign-in-link"),
         )

@@ -25,12 +25,15 @@ from sayci.interfaces import Ended, Job, Launcher, LogStore, LogWriter, Remote, 
 from sayci.ledger import Ledger
 from sayci.limits import Limits
 from sayci.project import Project, environment_for
+from sayci.space import Space
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
 
 #: An interrupted build whose tests can be run again is queued again at most so many times.
 ATTEMPTS_LIMIT = 3
 #: Seconds between the tries to read a repository that does not answer.
 FETCH_PAUSES = (2, 10)
+#: Seconds between two looks whether there is room for a checkout.
+SPACE_PAUSE = 10.0
 
 _BASE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -137,6 +140,7 @@ class Runner:
         grace: float = 10.0,
         clock: IReactorTime,
         monotonic: Callable[[], float] = time.monotonic,
+        space: Space | None = None,
     ) -> None:
         self.build = build
         self._store = store
@@ -149,6 +153,7 @@ class Runner:
         self._grace = grace
         self._clock = clock
         self._monotonic = monotonic
+        self._space = space or Space()
         self._cancel_asked = build.state is BuildState.CANCELLING
         self._checking_out: Deferred[Path] | None = None
 
@@ -276,6 +281,7 @@ class Runner:
 
     async def _fetch(self, orders: Orders, log: LogWriter) -> Path:
         """The workspace; a repository that does not answer is asked again, after FETCH_PAUSES seconds."""
+        await self._room(log)
         for pause in (*FETCH_PAUSES, None):
             try:
                 return await self._sources.checkout(
@@ -292,6 +298,15 @@ class Runner:
                 log.write(f"{error}\nsayci tries again in {pause} s\n".encode())
                 await deferLater(self._clock, pause)
         raise AssertionError  # the last round returns or raises
+
+    async def _room(self, log: LogWriter) -> None:
+        """Wait until there is room for a checkout; a build that was taken up again may find none."""
+        told = False
+        while lack := self._space.lack():
+            if not told:
+                log.write(f"{lack} sayci waits for it.\n".encode())
+                told = True
+            await deferLater(self._clock, SPACE_PAUSE)
 
     # -- make
 

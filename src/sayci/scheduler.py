@@ -21,9 +21,12 @@ from sayci.ledger import Ledger
 from sayci.project import Project
 from sayci.queue import startable, why_waiting
 from sayci.runner import Runner
+from sayci.space import Space
 
 #: Seconds until a build whose runner had to give up, because the store took no writes, is taken up again.
 PAUSE = 5.0
+#: Seconds between two looks whether there is room again for builds.
+SPACE_PAUSE = 10.0
 
 
 class Scheduler:
@@ -41,8 +44,10 @@ class Scheduler:
         *,
         slots: int,
         runner_of: Callable[[Build], Runner],
+        space: Space | None = None,
     ) -> None:
         self.slots = slots
+        self.space = space or Space()
         self._store = store
         self._ledger = ledger
         self._sources = sources
@@ -55,6 +60,8 @@ class Scheduler:
         self._background = Background()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._accepting = False
+        self._lack = ""
+        self._waits_for_space = False
 
     # -- its life
 
@@ -131,6 +138,9 @@ class Scheduler:
             return ""
         before = [other for other in self._open.values() if other.state is not BuildState.QUEUED or other.id < build.id]
         running = [other for other in before if other.state is not BuildState.QUEUED]
+        lack = self.space.lack()
+        if lack:
+            return lack
         if len(running) >= self.slots:
             return why_waiting(build, before, slots=len(before) + 1) or "For a free slot."
         return why_waiting(build, before, slots=len(before) + 1)
@@ -169,9 +179,30 @@ class Scheduler:
             build.claimed(0.0) if build.id in held and build.state is BuildState.QUEUED else build
             for build in self._open.values()
         ]
-        for build in startable(as_running, self.slots):
+        chosen = startable(as_running, self.slots)
+        if chosen and not self._has_space():
+            return
+        for build in chosen:
             self._claiming.add(build.id)
             self._background.start(self._claim(build), f"claiming {build.project} #{build.number}")
+
+    def _has_space(self) -> bool:
+        """Whether there is room for a build; where there is none, look again later."""
+        lack = self.space.lack()
+        if bool(lack) != bool(self._lack):
+            self._log.warn("{words}", words=f"{lack} Builds wait." if lack else "There is space again: builds go on.")
+        self._lack = lack
+        if lack and not self._waits_for_space:
+            self._waits_for_space = True
+            self._background.start(self._look_again(), "waiting for space")
+        return not lack
+
+    async def _look_again(self) -> None:
+        try:
+            await deferLater(self._clock, SPACE_PAUSE)
+        finally:
+            self._waits_for_space = False
+        self._start_some()
 
     async def _claim(self, build: Build) -> None:
         try:

@@ -22,7 +22,7 @@ from twisted.web.resource import Resource
 from sayci import __version__
 from sayci.background import Background
 from sayci.bus import Bus
-from sayci.data_directory import DataDirectory
+from sayci.data_directory import WORKSPACES, DataDirectory
 from sayci.errors import SayciError
 from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
@@ -45,9 +45,11 @@ from sayci.reporters.commit_status import GitHubStatuses
 from sayci.runner import Runner
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
+from sayci.space import Space
 from sayci.steady import make_steady
 from sayci.store.logs import FileLogs
 from sayci.store.sql_store import SqlStore
+from sayci.store.volumes import measured
 from sayci.web.api import Api
 from sayci.web.health import CountedReporter, Health, Metrics
 from sayci.web.hooks import Hooks
@@ -73,6 +75,9 @@ class Sayci(Service):
         self._data = DataDirectory(settings.data)
         self._bus = Bus()
         self._metrics = Metrics(self._bus)
+        places = [self._data.path, *(self._data.path / name for name in ("mirrors", "builds", WORKSPACES))]
+        self._space = Space(partial(measured, places), settings.reserves)
+        self._metrics.watch_space(self._space)
         self._site = make_site(Resource(), clock=reactor, answered=self._metrics.answered)
         self._ports = Ports(settings, self._site, reactor)
         self._addresses = self._ports.addresses
@@ -165,8 +170,11 @@ class Sayci(Service):
             limits=Limits(output_limit=settings.output_limit),
             grace=settings.grace,
             clock=reactor,
+            space=self._space,
         )
-        scheduler = Scheduler(store, ledger, sources, bus, reactor, slots=settings.slots, runner_of=runner_of)
+        scheduler = Scheduler(
+            *(store, ledger, sources, bus, reactor), slots=settings.slots, runner_of=runner_of, space=self._space
+        )
         forge = GitHub()
         inbox = Inbox(store, ledger, forge, reactor)
         registry = Registry(store, sources, logs, bus, policy, time.time, scheduler.require_idle)
@@ -217,7 +225,7 @@ class Sayci(Service):
         )
         metrics.watch_certificates(certificates)
         metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
-        health = Health(store, metrics, reactor, time.time).app.resource()
+        health = Health(store, metrics, reactor, time.time, {"space": self._space.check}).app.resource()
         whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
         self._site.resource = Root(hooks.resource, whole, pages.resource())
 

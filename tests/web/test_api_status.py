@@ -22,6 +22,7 @@ async def test_everybody_with_a_token_learns_how_the_server_is(house):
             "version": "1.2.3",
             "isolation": {"holds": True, "words": "Each build runs as a user of its own"},
             "certificates": [],
+            "no_space": "",
         }
     assert (await house.get("/api/v1/status", token="")).code == 401
 

@@ -18,6 +18,7 @@ from sayci.certificate import Certificate
 from sayci.delivery import Verdict
 from sayci.errors import Unavailable
 from sayci.event import BuildChanged, DeliveryChanged, StatusesDue
+from sayci.space import Space, Volume
 from sayci.step import Result
 from sayci.web.health import PATIENCE, CountedReporter, Health, Metrics
 from tests.factories import NOW, a_build, a_delivery, a_due_status
@@ -52,6 +53,19 @@ async def test_a_server_whose_parts_answer_is_well(store, metrics, clock, serve,
     assert not clock.getDelayedCalls()
     head, body = await ask(http, served, "/healthz", "HEAD")
     assert (head.code, body) == (200, b"")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lack_of_space_is_said_and_is_no_news_for_the_log(store, metrics, clock, serve, http):
+    space = Space(lambda: [Volume("/srv/sayci", 100 << 30, 7)])
+    metrics.watch_space(space)
+    checks = {"space": space.check}
+    served = await serve(Health(store, metrics, clock, lambda: NOW, checks).app.resource())
+    with capturedLogs() as events:
+        response, body = await ask(http, served, "/healthz")
+    assert (response.code, json.loads(body)) == (503, {"status": "failing", "database": "ok", "space": "no space"})
+    assert not [event for event in events if event["log_namespace"].startswith("sayci")]
+    assert value(metrics, "sayci_disk_free_bytes", path="/srv/sayci") == 7
 
 
 @pytest_twisted.ensureDeferred

@@ -12,6 +12,7 @@ import pytest_twisted
 from sayci.account import Access
 from sayci.certificate import Certificate
 from sayci.interfaces import Isolation
+from sayci.space import Space, Volume
 from sayci.web.words import DAY, HOUR
 from tests.factories import NOW
 
@@ -145,3 +146,16 @@ async def test_what_an_authority_says_acts_on_nobody(house):
     assert "<U+202E>" in seen.document.text("main")
     assert len(seen.text) < 30_000
     assert not seen.document.attributes("onload")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lack_of_space_is_said_on_every_page_with_what_to_do(house):
+    full = [Volume("/srv/sayci", 100 << 30, 5 << 20)]
+    house.scheduler.space = Space(lambda: full)
+    browser = await house.signed_in()
+    text = (await browser.get("/status")).document.text("main")
+    assert "Builds wait for space on the disk." in text
+    assert "5.0 MiB are free of the disk with /srv/sayci, and 1.0 GiB must be." in text
+    assert "--keep-free" in text
+    full[:] = [Volume("/srv/sayci", 100 << 30, 50 << 30)]
+    assert "50 GiB are free of the disk with /srv/sayci" in (await browser.get("/status")).document.text("main")

@@ -139,6 +139,11 @@ def test_missing_isolation_is_said_before_what_mends_itself_and_after_what_does_
     assert saying_of_server([EXPIRED], NOW, is_isolated=False).rest == said
 
 
+def test_that_builds_wait_for_space_is_said_first():
+    saying = saying_of_server([EXPIRED], NOW, is_isolated=True, has_space=False)
+    assert (saying.mark, saying.news) == ("error", "Builds wait for space on the disk.")
+
+
 def test_a_name_with_braces_is_a_name():
     odd = issued(-DAY, name="{0.__class__}")
     assert saying_of_server([odd], NOW, is_isolated=True).news == "The certificate of {0.__class__} has expired."

@@ -29,6 +29,7 @@ def status(*, as_json: bool) -> None:
             ("Server", server.account.server),
             ("Version", str(found.get("version"))),
             ("Isolation", _isolation(isolation if isinstance(isolation, Mapping) else {})),
+            *([("Builds", (str(lack), "red"))] if (lack := found.get("no_space")) else []),
         ]
     )
     certificates = found.get("certificates") or []

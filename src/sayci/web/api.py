@@ -88,7 +88,7 @@ class Api:
             api_builds.BuildsApi(store, scheduler, logs, self.feeds, self.shown),
             api_logs.LogsApi(store, logs, self.feeds, clock),
             api_deliveries.DeliveriesApi(store, inbox),
-            api_status.StatusApi(version, isolation, certificates),
+            api_status.StatusApi(version, isolation, certificates, scheduler.space),
         )
         self._register(parts, msgspec.json.encode(document(routes(), version)))
 

@@ -26,6 +26,7 @@ from sayci.errors import SayciError
 from sayci.event import BuildChanged, DeliveryChanged, Event
 from sayci.interfaces import Certificates, Reporter, Store
 from sayci.report import DueStatus
+from sayci.space import NoSpace, Space
 from sayci.step import StepState
 from sayci.web.answer import JSON, answer
 
@@ -117,6 +118,15 @@ class Metrics:
             "Tries to get the next certificate of a name that have failed in a row",
             "name",
             lambda: {each.name: each.tries for each in listed()},
+        )
+
+    def watch_space(self, space: Space) -> None:
+        """Add what is free of each disk that builds need."""
+        self.watch_each(
+            "sayci_disk_free_bytes",
+            "What is free of the disks that builds need",
+            "path",
+            lambda: {volume.path: volume.free_bytes for volume in space.measure()},
         )
 
     # -- what the bus tells
@@ -226,6 +236,8 @@ class Health:
     async def _state(self, name: str, check: Check) -> str:
         try:
             await Deferred.fromCoroutine(_awaited(check)).addTimeout(PATIENCE, self._clock)
+        except NoSpace:
+            return "no space"  # known, and said elsewhere: no news for the log at each look
         except Exception:  # noqa: BLE001 - whatever is wrong with it is the answer
             self._log.failure("the check of {name} failed", name=name)
             return "failing"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import twisted
 from sayci.interfaces import Certificates, Isolation
 from sayci.scheduler import Scheduler
+from sayci.space import in_units
 from sayci.web.frame import Answer, Frame, Page, Visit
 from sayci.web.validity import mark_of_certificate, needs_a_person, saying_of_server, traffic_in_words
 from sayci.web.wire import Links
@@ -42,21 +43,26 @@ class StatusPage:
         frame.get("/status", self.status)
 
     def needs_a_person(self) -> bool:
-        """Whether there is a certificate that somebody must look after."""
+        """Whether there is a certificate that somebody must look after, or no space for builds."""
         now = self._clock()
-        return any(needs_a_person(certificate, now) for certificate in self._certificates.certificates())
+        return bool(self._scheduler.space.lack()) or any(
+            needs_a_person(certificate, now) for certificate in self._certificates.certificates()
+        )
 
     async def status(self, visit: Visit) -> Answer:
         """Whether it is well, and what needs a person."""
         now = self._clock()
         certificates = self._certificates.certificates()
         waiting, running = self._scheduler.waiting_and_running()
-        saying = saying_of_server(certificates, now, is_isolated=self._isolation.holds)
+        lack = self._scheduler.space.lack()
+        saying = saying_of_server(certificates, now, is_isolated=self._isolation.holds, has_space=not lack)
         values = {
             "saying": saying,
             "page_mark": saying.mark,
             "troubled": [each for each in certificates if mark_of_certificate(each, now) != "success"],
             "good": [each for each in certificates if mark_of_certificate(each, now) == "success"],
+            "lack": lack,
+            "space": [(volume.path, in_units(volume.free_bytes)) for volume in self._scheduler.space.measure()],
             "traffic": traffic_in_words(len(running), self._scheduler.slots, len(waiting)),
             "facts": [
                 *self._versions,

@@ -165,7 +165,9 @@ def _said_of(which: Validity, certificates: Sequence[Certificate], now: float) -
     return _these(certificates, *_SAID[which])
 
 
-def saying_of_server(certificates: Sequence[Certificate], now: float, *, is_isolated: bool) -> Saying:
+def saying_of_server(
+    certificates: Sequence[Certificate], now: float, *, is_isolated: bool, has_space: bool = True
+) -> Saying:
     """What there is to say of the whole server: the worst thing first, the others after it."""
     by_validity: dict[Validity, list[Certificate]] = {}
     for certificate in certificates:
@@ -175,6 +177,8 @@ def saying_of_server(certificates: Sequence[Certificate], now: float, *, is_isol
         for which in (Validity.EXPIRED, Validity.MISSING, Validity.ENDING)
         if which in by_validity
     ]
+    if not has_space:
+        news.insert(0, ("error", "Builds wait for space on the disk."))
     if not is_isolated:
         news.append(("error", "Builds are not isolated from this server."))
     if Validity.AWAITED in by_validity:

@@ -86,11 +86,15 @@ class Certificate(Struct):
 
 
 class ServerStatus(Struct):
-    """How the server is.  `certificates` is empty where they are not its business."""
+    """How the server is.
+
+    `certificates` is empty where they are not its business; `no_space` says why builds wait for the disk, "" if they do not.
+    """
 
     version: str
     isolation: Isolation
     certificates: Sequence[Certificate]
+    no_space: str = ""
 
 
 class Token(Struct):
