@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from bench import pages as measured_pages
 from bench import tls
 from tests import engine, payloads
 from tests.gitserver import Repository
@@ -309,6 +310,14 @@ def container_starts() -> tuple[float, list[float]]:
         return first, later
 
 
+def pages() -> None:
+    """What pages cost."""
+    with passable_directory() as directory:
+        for name, (times, octets) in measured_pages.measured(directory).items():
+            say(name, times)
+            say(f"{name}: bytes", octets)
+
+
 @contextmanager
 def a_bench() -> Iterator[Bench]:
     """A bench in a directory of its own; as root, builds have users of their own."""
@@ -325,7 +334,7 @@ def main() -> None:
     """Everything, or what the command line names."""
     say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
     wanted = sys.argv[1:]
-    for alone in (packaging, https):
+    for alone in (packaging, https, pages):
         if not wanted or alone.__name__ in wanted:
             alone()
     if wanted and not {"latency", "overhead", "deliveries", "output"} & {*wanted}:

@@ -16,6 +16,7 @@ from sayci.build import Build, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.limits import NONE, Limits
+from sayci.outlook import Outlook
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 
@@ -363,6 +364,10 @@ class Store(Protocol):
 
     async def latest_builds(self, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
         """The newest builds of each of these projects, the newest first."""
+        ...
+
+    async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
+        """How these projects stand, or all of them, by id; those that are not there are left out."""
         ...
 
     async def open_builds(self) -> Sequence[Build]:

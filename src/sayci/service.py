@@ -38,6 +38,7 @@ from sayci.mirrors import sample
 from sayci.mirrors.sources import GitSources
 from sayci.options import Options, ServerSettings
 from sayci.outbox import Outbox
+from sayci.outlook import Outlooks
 from sayci.ports import Ports
 from sayci.project import Settings
 from sayci.registry import Registry
@@ -209,6 +210,7 @@ class Sayci(Service):
         )
         pages = Pages(
             store=store,
+            outlooks=Outlooks(store.outlooks, bus),
             registry=registry,
             scheduler=scheduler,
             inbox=inbox,

@@ -30,6 +30,7 @@ from sayci.errors import (
     UnknownStep,
     UnknownToken,
 )
+from sayci.outlook import LENGTH, Outlook, past_of
 from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Scope
 from sayci.report import DEPLOY_CONTEXT, TEST_CONTEXT, CommitStatus, statuses_of
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result
@@ -724,6 +725,29 @@ async def test_the_newest_builds_of_several_projects_at_once(store, project, oth
     assert latest[other.id] == [await store.build(other.id, 1)]
     assert list(await store.latest_builds([project.id], 5)) == [project.id]
     assert await store.latest_builds([], 5) == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_how_projects_stand(store, project, other):
+    assert [outlook.newest for outlook in await store.outlooks()] == [None, None]
+    old = await finish(store, (await store.add_build(new_build(project.id), NOW)).build, Result.FAILURE)
+    for number in range(LENGTH + 1):
+        await store.add_build(new_build(project.id, ref=f"refs/heads/b{number}", cause=Cause.MANUAL), NOW)
+    running = (await store.add_build(new_build(other.id, deploys=True), NOW)).build
+    running = await store.advance(running.id, lambda build: build.claimed(NOW + 1))
+
+    mine, others = await store.outlooks()
+    assert mine.project == await store.project_by_id(project.id)
+    assert mine.newest == await store.build(project.id, LENGTH + 2)
+    assert [past.number for past in mine.past] == [*range(LENGTH + 2, 2, -1), 1]
+    assert mine.standing == past_of(old)
+    assert others == Outlook(other, running, (past_of(running),))
+    assert others.standing is None
+    assert await store.outlooks([other.id, 10**9]) == [others]
+    assert await store.outlooks([]) == []
+
+    await store.advance(running.id, lambda build: build.cancelled(NOW, "by hand").finished(NOW, Result.CANCELLED))
+    assert (await store.outlooks([other.id]))[0].standing is None
 
 
 @pytest_twisted.ensureDeferred

@@ -28,6 +28,7 @@ from sayci.git import Policy
 from sayci.inbox import Inbox
 from sayci.interfaces import Isolation
 from sayci.limits import Limits
+from sayci.outlook import Outlooks
 from sayci.project import MirrorState
 from sayci.registry import Registry
 from sayci.runner import Runner
@@ -319,8 +320,10 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     now = [NOW + 120]
     certificates = Listed()
     sign_in = SignIn(store, lambda: now[0])
+    outlooks = Outlooks(store.outlooks, bus)
     pages = Pages(
         store=store,
+        outlooks=outlooks,
         registry=registry,
         scheduler=scheduler,
         inbox=inbox,

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import urllib.request
 
 import pytest
 import pytest_twisted
+from twisted.internet.threads import deferToThread
 
 from sayci.account import Access
 from sayci.errors import Unavailable
@@ -15,8 +18,9 @@ from sayci.interfaces import Isolation
 from sayci.project import MirrorState
 from sayci.sign_in import CODE_LIFETIME
 from sayci.step import Result
+from sayci.web.assets import packaged
 from sayci.web.frame import POLICY
-from sayci.web.pages import PROJECTS_SHOWN, TRAFFIC_SHOWN
+from sayci.web.pages_home import PROJECTS_SHOWN, TRAFFIC_SHOWN
 
 pytest_plugins = ["tests.web.page_fixtures"]
 
@@ -289,7 +293,8 @@ async def test_home_says_how_everything_stands_what_runs_and_what_waits(house):
     seen = await (await house.signed_in()).get("/")
     assert seen.heading == "web-shop is failing. The other one passes."
     text = seen.document.text("main")
-    assert "web-shop #2 running test" in text
+    assert "web-shop building; failing since" in text
+    assert "web-shop #2 testing 1:59 so far" in text
     assert "For web-shop #2: one build of a branch at a time." in text
     assert "janet passes main" in text
     assert "Last 2 builds: 1 failure, 1 running. Latest: #2 running." in seen.document.attributes("aria-label")
@@ -309,14 +314,31 @@ async def test_home_says_why_a_repository_cannot_be_read(house):
 @pytest_twisted.ensureDeferred
 async def test_many_projects_are_on_several_pages(house):
     for number in range(PROJECTS_SHOWN + 1):
-        await house.store.add_project(new_settings(f"p{number}"), "s", "", house.now[0])
+        await house.project(f"p{number:03}")
+    failing = await house.project("zebra")
+    await house.build(failing, Result.FAILURE)
+    await house.running(await house.project("yak"))
     browser = await house.signed_in()
-    document = (await browser.get("/")).document
-    (link,) = [link for link in document.attributes("href") if link.startswith("/?after=")]
-    assert "p100" not in document.text("main").split()
-    assert "p100" in (await browser.get(link)).document.text("main").split()
-    assert (await browser.get("/?after=-1")).code == 422
-    assert (await browser.get("/?after=" + "9" * 400)).code == 422
+
+    async def listed(path):
+        document = (await browser.get(path)).document
+        return re.findall(r"\b(?:p\d{3}|zebra|yak)\b", document.text("h3"))
+
+    assert (await listed("/"))[:2] == ["zebra", "yak"]
+    assert len(await listed("/")) == PROJECTS_SHOWN
+    assert len(await listed("/?page=2")) == 3
+    assert (await listed("/?sort=name"))[:2] == ["p000", "p001"]
+    assert await listed("/?sort=name&page=2") == ["p040", "yak", "zebra"]
+    assert await listed("/?q=ZEB") == ["zebra"]
+    assert await listed("/?q=team%2Fp01") == [f"p01{number}" for number in range(10)]
+    assert await listed("/?show=attention") == ["zebra"]
+    assert await listed("/?show=running") == ["yak"]
+    assert await listed("/?q=nowhere") == []
+    document = (await browser.get("/?q=p&sort=name&page=1")).document
+    assert "/?q=p&sort=name&page=2" in document.attributes("href")
+    assert "All 43 Need somebody 1 Building 1" in document.text("main")
+    for query in ("page=0", "page=-1", "page=" + "9" * 400, "show=x", "sort=x"):
+        assert (await browser.get("/?" + query)).code == 422, query
 
 
 @pytest_twisted.ensureDeferred
@@ -357,6 +379,23 @@ async def test_static_files_are_kept_by_browsers_until_they_change(house):
         assert (again.code, again.body) == (304, b"")
         assert (await stranger.get(link.partition("?")[0])).header("cache-control") == "no-cache"
         assert (await stranger.get(link[:-1] + "x")).header("cache-control") == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_squeezed"),
+    (("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=0", False), ("gzip;q=0.00", False), ("br", False), ("", False)),
+)
+@pytest_twisted.ensureDeferred
+async def test_static_files_are_squeezed_for_those_who_can_read_that(house, accepted, is_squeezed):
+    def ask(**headers):  # with a client that takes nothing apart by itself
+        asked = urllib.request.Request(house.served.url("/static/sayci.css"), headers=headers)
+        with urllib.request.urlopen(asked) as seen:
+            return seen.headers, seen.read()
+
+    headers, body = await deferToThread(ask, **{"Accept-Encoding": accepted})
+    assert headers["Vary"] == "Accept-Encoding"
+    assert headers["Content-Encoding"] == ("gzip" if is_squeezed else None)
+    assert (gzip.decompress(body) if is_squeezed else body) == packaged("sayci.css")
 
 
 @pytest.mark.parametrize(
@@ -412,7 +451,7 @@ async def test_the_style_sheet_and_the_script_load_nothing(house):
         ("/web-shop?before=x", 422, "sayci cannot use that"),
         ("/web-shop?before=1&before=2", 422, "sayci cannot use that"),
         ("/web-shop?%ff=1", 422, "sayci cannot use that"),
-        ("/?after=1e9", 422, "sayci cannot use that"),
+        ("/?page=1e9", 422, "sayci cannot use that"),
     ),
 )
 @pytest_twisted.ensureDeferred
@@ -463,11 +502,11 @@ async def test_a_form_that_is_none_is_refused(house):
 async def test_a_mistake_of_ours_is_told_by_an_id_and_logged_under_it(house, logged):
     browser = await house.signed_in()
 
-    async def broken(**_):
+    async def broken(*_):
         raise RuntimeError("the password is hunter2")
 
-    house.store.projects = broken
-    seen = await browser.get("/")
+    house.store.project = broken
+    seen = await browser.get("/web-shop")
     assert (seen.code, seen.heading) == (500, "sayci made a mistake")
     (mistake,) = set(re.findall(r"e-[0-9a-f]{8}", seen.text))
     assert "hunter2" not in seen.text

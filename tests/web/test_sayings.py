@@ -222,18 +222,26 @@ def test_a_project_whose_repository_is_not_there_yet():
         ((), "has not been built yet"),
         ((Result.SUCCESS,), "passes"),
         ((None, Result.SUCCESS), "waiting; passes"),
-        ((Result.FAILURE,), "fails"),
-        ((Result.TIMED_OUT,), "fails: it took too long"),
-        ((Result.UNKNOWN,), "needs a person: was it deployed?"),
+        ((Result.FAILURE, Result.SUCCESS), "failing since 2 hours ago"),
+        ((Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS), "failing for 2 builds, since 2 hours ago"),
+        ((Result.ERROR,), "could not run"),
+        ((Result.UNKNOWN,), "a deploy waits for your answer"),
     ),
 )
 def test_a_project_in_a_list(results, words):
-    assert sayings.standing_in_words(a_project(), builds(*results)) == words
+    past = builds(*results)
+    assert sayings.standing_in_words(a_project(), past, past[0] if past else None, NOW + 2 * 3600) == words
 
 
 def test_a_project_in_a_list_whose_repository_is_not_there():
-    assert sayings.standing_in_words(a_project(mirror=MirrorState.FAILED), []) == "its repository cannot be read"
-    assert sayings.standing_in_words(a_project(mirror=MirrorState.CLONING), []) == "its repository is being cloned"
+    assert (
+        sayings.standing_in_words(a_project(mirror=MirrorState.FAILED), [], None, NOW)
+        == "its repository cannot be read"
+    )
+    assert (
+        sayings.standing_in_words(a_project(mirror=MirrorState.CLONING), [], None, NOW)
+        == "its repository is being cloned"
+    )
 
 
 @pytest.mark.parametrize(

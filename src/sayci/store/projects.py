@@ -88,6 +88,12 @@ def page(connection: Connection, after: int, limit: int) -> Page[Project]:
     return page_of([_project_of(row) for row in rows], limit, lambda project: project.id)
 
 
+def some(connection: Connection, project_ids: Sequence[int] | None) -> list[Project]:
+    """These projects, or all of them, by id; those that are not there are left out."""
+    query = _PROJECTS if project_ids is None else _PROJECTS.where(projects.c.id.in_(project_ids))
+    return [_project_of(row) for row in connection.execute(query.order_by(projects.c.id))]
+
+
 def add(
     connection: Connection, seal: Seal, settings: Settings, webhook_secret: str, access_token: str, now: float
 ) -> Project:

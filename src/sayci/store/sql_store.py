@@ -18,9 +18,10 @@ from sayci.build import Build, NewBuild
 from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
 from sayci.errors import CannotStart, Unavailable
 from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus
+from sayci.outlook import Outlook
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
-from sayci.store import builds, deliveries, people, projects, statuses
+from sayci.store import builds, deliveries, outlooks, people, projects, statuses
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
 from sayci.store.memory import Memory
 from sayci.store.migrate import migrate
@@ -252,6 +253,10 @@ class SqlStore:
     async def latest_builds(self, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
         """The newest first."""
         return await self._read(lambda connection: builds.latest(connection, project_ids, limit))
+
+    async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
+        """How projects stand."""
+        return await self._read(lambda connection: outlooks.load(connection, project_ids))
 
     async def open_builds(self) -> Sequence[Build]:
         """By id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Asset:
     content_type: str
     version: str
     body: bytes = field(repr=False)
+    squeezed: bytes = field(repr=False)
 
     @property
     def path(self) -> str:
@@ -56,7 +58,10 @@ class Assets:
         asset = self._all.get(name)
         if asset is None:
             raise Missing("there is no such file", name[:80])
-        body = answer(request, 200, asset.content_type, asset.body)
+        body = answer(request, 200, asset.content_type, asset.squeezed if _takes_gzip(request) else asset.body)
+        set_header(request, "Vary", "Accept-Encoding")
+        if body is asset.squeezed:
+            set_header(request, "Content-Encoding", "gzip")
         asked_for = request.uri.partition(b"?")[2]
         is_current = asked_for == b"v=" + asset.version.encode()
         set_header(request, "Cache-Control", f"public, max-age={YEAR}, immutable" if is_current else "no-cache")
@@ -64,10 +69,19 @@ class Assets:
         if request.getHeader("if-none-match") == f'"{asset.version}"':
             request.setResponseCode(304)
             request.responseHeaders.removeHeader("Content-Length")
+            request.responseHeaders.removeHeader("Content-Encoding")
             return b""
         return body
 
 
 def _asset(name: str, content_type: str) -> Asset:
     body = packaged(name)
-    return Asset(name, content_type, hashlib.sha256(body).hexdigest()[:16], body)
+    squeezed = gzip.compress(body, mtime=0)
+    return Asset(name, content_type, hashlib.sha256(body).hexdigest()[:16], body, squeezed)
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether the client can read gzip.  Pages are never squeezed: in them are secrets beside what strangers wrote."""
+    accepted = b",".join(request.requestHeaders.getRawHeaders(b"accept-encoding", []))
+    parts = [part.strip().lower().replace(b" ", b"") for part in accepted.split(b",")]
+    return any(part == b"gzip" or (part.startswith(b"gzip;q=") and part[7:].strip(b"0.")) for part in parts)

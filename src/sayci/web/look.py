@@ -6,6 +6,7 @@ what is drawn here is markup.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sayci.build import Build
+from sayci.outlook import Past
 from sayci.web import sayings, validity, words
 from sayci.web.assets import Assets, packaged
 
@@ -37,12 +39,17 @@ class Sheet:
         self._symbols = symbols
         self._used: set[str] = set()
 
-    def icon(self, name: str, more: str = "") -> Markup:
-        """An icon; KeyError for one that there is not.  `more` are further classes."""
+    def icon(self, name: str, more: str = "", *, still: bool = False) -> Markup:
+        """An icon; KeyError for one that there is not.  `more` are further classes; a `still` one does not turn."""
         if name not in self._symbols:
             raise KeyError(name)
         self._used.add(name)
-        classes = ["i", *([name] if name in sayings.MARKS else []), *(["spin"] if name == "running" else []), more]
+        classes = [
+            "i",
+            *([name] if name in sayings.MARKS else []),
+            *(["spin"] if name == "running" and not still else []),
+            more,
+        ]
         shown = " ".join(word for word in classes if word)
         return Markup('<svg class="{}" aria-hidden="true"><use href="#i-{}"/></svg>').format(shown, name)
 
@@ -70,13 +77,13 @@ class Bar:
     seconds: float
 
 
-def bars_of(builds: Sequence[Build], now: float) -> list[Bar]:
+def bars_of(builds: Sequence[Build | Past], now: float) -> list[Bar]:
     """The newest builds (given the newest first) that have begun, the oldest first."""
     begun = [build for build in builds if build.started_at is not None][:STRIP_LENGTH]
     return [Bar(build.number, sayings.mark_of(build), seconds_of(build, now)) for build in reversed(begun)]
 
 
-def seconds_of(build: Build, now: float) -> float:
+def seconds_of(build: Build | Past, now: float) -> float:
     """Seconds that a begun build has taken."""
     return max(0.0, sayings.took(build, now) or 0.0)
 
@@ -84,52 +91,62 @@ def seconds_of(build: Build, now: float) -> float:
 def _foot(mark: str, x: float, y: float) -> str:
     """The sign below a bar, so that its shape tells the result without colour; success has none: it is the quiet case."""
     return {
-        "failure": f'<path class="m-failure" d="M{x - 2.5} {y - 2.5}l5 5m0-5l-5 5"/>',
-        "error": f'<path class="m-error" d="M{x} {y - 3.4:.1f}l3.6 6.4h-7.2z"/>',
-        "timedout": f'<path class="m-timedout" d="M{x - 3.4:.1f} {y - 1}h6.8v2h-6.8z"/>',
-        "cancelled": f'<path class="m-cancelled" d="M{x - 2.3:.1f} {y + 2.3:.1f}l4.6-4.6"/>',
-        "unknown": f'<path class="m-unknown" d="M{x} {y - 3}l3 3-3 3-3-3z"/>',
-        "running": f'<circle class="m-running" cx="{x}" cy="{y}" r="2.2"/>',
+        "failure": f"M{x - 2.5} {y - 2.5}l5 5m0-5l-5 5",
+        "error": f"M{x} {y - 3.4:.1f}l3.6 6.4h-7.2z",
+        "timedout": f"M{x - 3.4:.1f} {y - 1}h6.8v2h-6.8z",
+        "cancelled": f"M{x - 2.3:.1f} {y + 2.3:.1f}l4.6-4.6",
+        "unknown": f"M{x} {y - 3}l3 3-3 3-3-3z",
+        "running": f"M{x - 2.2:.1f} {y}a2.2 2.2 0 1 0 4.4 0a2.2 2.2 0 1 0-4.4 0z",
     }.get(mark, "")
 
 
-def _column(mark: str, x: float, height: float) -> str:
-    base, width = _HEIGHT, _BAR
+def _column(mark: str, x: float, base: float, width: float, height: float) -> str:
+    """A bar as a path."""
     if mark == "timedout":  # cut: its true length is unknown
         return (
-            f'<path class="b-timedout" d="M{x} {base}V{base - height + 7:.1f}h{width}V{base}z'
-            f'M{x} {base - height + 4.5:.1f}v-2.5h{width}v2.5z"/>'
+            f"M{x:g} {base:g}V{base - height + 7:.1f}h{width:g}V{base:g}z"
+            f"M{x:g} {base - height + 4.5:.1f}v-2.5h{width:g}v2.5z"
         )
     inset = 0.6 if mark in ("cancelled", "running") else 0
-    return (
-        f'<rect class="b-{mark}" x="{x + inset:.1f}" y="{base - height + inset:.1f}" '
-        f'width="{width - 2 * inset:.1f}" height="{height - 2 * inset:.1f}" rx="1"/>'
-    )
+    left, bottom, wide, high = x + inset, base - inset, width - 2 * inset, height - 2 * inset
+    return f"M{left:g} {bottom:g}v-{high:.1f}h{wide:g}v{high:.1f}z"
 
 
-def _columns(bars: Sequence[Bar]) -> Iterator[str]:
-    """The bars from left to right; heights grow with the square root, so that short builds stay visible."""
+def _drawn(bars: Sequence[Bar]) -> Iterator[tuple[str, str]]:
+    """Class and path of what is to be drawn from left to right.
+
+    Heights grow with the square root, so that short builds stay visible.
+    """
     longest = max((bar.seconds for bar in bars if bar.mark != "timedout"), default=0) or 1
     step = _WIDTH / STRIP_LENGTH
     missing = STRIP_LENGTH - len(bars)
     for place in range(missing):
-        yield f'<rect class="b-none" x="{place * step + 1:g}" y="{_HEIGHT - 2}" width="{_BAR}" height="2"/>'
+        yield "b-none", _column("none", place * step + 1, _HEIGHT, _BAR, 2)
     for place, bar in enumerate(bars, missing):
         x = place * step + 1
         height = _HEIGHT if bar.mark == "timedout" else max(5, (_HEIGHT - 4) * math.sqrt(bar.seconds / longest))
-        title = f"#{bar.number} {sayings.MARKS[bar.mark]}, {words.duration(bar.seconds)}"
-        yield f"<g><title>{title}</title>{_column(bar.mark, x, height)}{_foot(bar.mark, x + 3.5, _HEIGHT + 6)}</g>"
+        yield f"b-{bar.mark}", _column(bar.mark, x, _HEIGHT, _BAR, height)
+        yield f"m-{bar.mark}", _foot(bar.mark, x + 3.5, _HEIGHT + 6)
 
 
 def strip(bars: Sequence[Bar]) -> Markup:
     """The last builds as a picture, with the same said in a sentence."""
+    return _strip(tuple(bars))
+
+
+@functools.lru_cache(maxsize=1000)
+def _strip(bars: tuple[Bar, ...]) -> Markup:
     counts = Counter(sayings.MARKS[bar.mark] for bar in bars)
     said = ", ".join(f"{number} {word}" for word, number in counts.most_common())
     label = "No builds yet."
     if bars:
         label = f"Last {words.counted(len(bars), 'build')}: {said}."
         label += f" Latest: #{bars[-1].number} {sayings.MARKS[bars[-1].mark]}."
-    drawn = "".join(_columns(bars))
+    paths: dict[str, str] = {}  # one path for all that looks alike: a page has many strips
+    for kind, path in _drawn(bars):
+        if path:
+            paths[kind] = paths.get(kind, "") + path
+    drawn = "".join(f'<path class="{kind}" d="{path}"/>' for kind, path in paths.items())
     return Markup(  # noqa: S704 - numbers and our own words alone
         f'<svg class="strip" viewBox="0 0 {_WIDTH} {_HEIGHT + 10}" role="img" aria-label="{escape(label)}">{drawn}</svg>'
     )
@@ -174,6 +191,8 @@ class Look:
             self._templates.globals[name] = getattr(validity, name)
         self._templates.globals |= {
             "can_be_replayed": sayings.can_be_replayed,
+            "doing": sayings.doing,
+            "progress_words": sayings.progress,
             "verdict": sayings.verdict,
             "marks": sayings.MARKS,
         }

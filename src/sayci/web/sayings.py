@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sayci.build import Build, BuildState, Cause
 from sayci.delivery import Delivery, Verdict
+from sayci.outlook import Past
 from sayci.project import MirrorState, Project, Scope
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, Step, StepState
 from sayci.web.words import age, counted, duration, listed, spelled
@@ -36,11 +37,12 @@ _FAVICONS = {
     "unknown": "attention",
     "running": "running",
 }
-#: From the one that a person must look at first to the mildest.
+#: From the one that a person must look at first to the mildest; those in ATTENTION need somebody.
 _WORST_FIRST = ("unknown", "failure", "timedout", "error", "running", "success")
+ATTENTION = frozenset({"unknown", "failure", "timedout", "error"})
 
 
-def mark_of(thing: Build | Step) -> str:
+def mark_of(thing: Build | Past | Step) -> str:
     """The mark of a build or a step as it is now."""
     if thing.result is not None:
         return "timedout" if thing.result is Result.TIMED_OUT else thing.result.value
@@ -50,6 +52,11 @@ def mark_of(thing: Build | Step) -> str:
 def worst(marks: Sequence[str]) -> str:
     """The mark that a person must look at first; "idle" when there is none to look at."""
     return next((mark for mark in _WORST_FIRST if mark in marks), "idle")
+
+
+def urgency(mark: str) -> int:
+    """Where a mark is in a list that begins with what a person must look at first."""
+    return _WORST_FIRST.index(mark) if mark in _WORST_FIRST else len(_WORST_FIRST)
 
 
 def favicon(mark: str) -> str:
@@ -80,11 +87,21 @@ class Saying:
         return f"{sign} {self}".strip().rstrip(".:")
 
 
-def took(build: Build, now: float) -> float | None:
+def took(build: Build | Past, now: float) -> float | None:
     """Seconds that the build has been running, or that it ran; None while it waits and when it never ran."""
     if build.started_at is None:
         return None
     return (now if build.finished_at is None else build.finished_at) - build.started_at
+
+
+def progress(elapsed: float, usually: float | None) -> str:
+    """How long something runs, against the usual: "1:02 of usually 1:38"."""
+    shown = duration(elapsed) if elapsed >= 1 else "0:00"
+    if usually is None:
+        return f"{shown} so far"
+    if elapsed <= usually:
+        return f"{shown} of usually {duration(usually)}"
+    return f"{shown}, longer than the usual {duration(usually)}"
 
 
 def step_in_question(build: Build) -> Step | None:
@@ -115,6 +132,14 @@ _ENDED = {
     "unknown": "ended in a way that nobody knows",
 }
 _DOING = {CHECKOUT: "is being checked out.", TEST: "is testing.", DEPLOY: "is deploying."}
+
+
+def doing(build: Build) -> str:
+    """What a running build does: "testing"."""
+    if build.state is BuildState.CANCELLING:
+        return "being cancelled"
+    step = step_in_question(build)
+    return {CHECKOUT: "checking out", TEST: "testing", DEPLOY: "deploying"}.get(step.name if step else "", "starting")
 
 
 def saying_of_build(build: Build, waiting: str, now: float) -> Saying:
@@ -188,13 +213,13 @@ def first_line(message: str) -> str:
 # ------------------------------------------------------------------------------------------------ projects
 
 
-def standing(project: Project, builds: Sequence[Build]) -> Build | None:
+def standing(project: Project, builds: Sequence[Build | Past]) -> Build | Past | None:
     """The build that says how a project stands: the last of its default branch that was not cancelled or skipped."""
     ended = (build for build in builds if build.result not in (None, Result.CANCELLED, Result.SKIPPED))
     return next((build for build in ended if build.branch == project.settings.default_branch), None)
 
 
-def mark_of_project(project: Project, builds: Sequence[Build]) -> str:
+def mark_of_project(project: Project, builds: Sequence[Build | Past]) -> str:
     """How a project stands, as a mark; of one that was never built, "queued"."""
     if project.mirror is MirrorState.FAILED:
         return "error"
@@ -202,25 +227,47 @@ def mark_of_project(project: Project, builds: Sequence[Build]) -> str:
     return "queued" if build is None else mark_of(build)
 
 
+def mark_in_list(mark: str, builds: Sequence[Build | Past]) -> str:
+    """The mark of a project in a list: one that needs nobody, and of which something runs, is running."""
+    runs = any(mark_of(build) == "running" for build in builds)
+    return "running" if runs and mark not in ATTENTION else mark
+
+
 _STANDS = {
     "success": "passes",
-    "failure": "fails",
-    "timedout": "fails: it took too long",
     "error": "could not run",
-    "unknown": "needs a person: was it deployed?",
+    "unknown": "a deploy waits for your answer",
     "queued": "has not been built yet",
 }
 
 
-def standing_in_words(project: Project, builds: Sequence[Build]) -> str:
-    """How a project stands and what it does, for a list: "running test; passes"."""
+def standing_in_words(project: Project, builds: Sequence[Build | Past], newest: Build | None, now: float) -> str:
+    """How a project stands and what it does, for a list: "testing; passes", "failing for 2 builds, since yesterday"."""
     if project.mirror is MirrorState.FAILED:
         return "its repository cannot be read"
     if project.mirror is MirrorState.CLONING and not builds:
         return "its repository is being cloned"
-    stands = _STANDS[mark_of_project(project, builds)]
-    newest = builds[0] if builds else None
+    stands = _STANDS.get(mark_of_project(project, builds)) or _failing_in_short(project, builds, now)
+    if newest is not None and newest.state is BuildState.RUNNING:
+        return f"{doing(newest)}; {stands}"
+    if any(mark_of(build) == "running" for build in builds):
+        return f"building; {stands}"
     return f"{in_short(newest)}; {stands}" if newest is not None and newest.is_open else stands
+
+
+def _failing_in_short(project: Project, builds: Sequence[Build | Past], now: float) -> str:
+    streak = _streak(project, builds)
+    since = age(streak[-1].created_at, now)
+    return f"failing since {since}" if len(streak) == 1 else f"failing for {len(streak)} builds, since {since}"
+
+
+def what_is_wrong(project: Project, newest: Build | None) -> str:
+    """What a list says in a box below a project, with the words of who found it; "" where all is well."""
+    if project.mirror is MirrorState.FAILED:
+        return project.mirror_error
+    if newest is None or mark_of(newest) not in ATTENTION:
+        return ""
+    return newest.reason
 
 
 def _these(names: Sequence[str], one: str, many: str) -> str:
@@ -263,7 +310,7 @@ def _all_is_well(names: Sequence[str], passing: int, unbuilt: int) -> Saying:
     )
 
 
-def saying_of_project(project: Project, builds: Sequence[Build], now: float) -> Saying:
+def saying_of_project(project: Project, builds: Sequence[Build | Past], now: float) -> Saying:
     """How a project stands; `builds` are its newest ones."""
     branch = project.settings.default_branch
     if project.mirror is MirrorState.FAILED:
@@ -285,15 +332,9 @@ def saying_of_project(project: Project, builds: Sequence[Build], now: float) -> 
     return _failing(project, builds, now)
 
 
-def _failing(project: Project, builds: Sequence[Build], now: float) -> Saying:
+def _failing(project: Project, builds: Sequence[Build | Past], now: float) -> Saying:
     """How often in a row, and since when, the default branch fails."""
-    streak: list[Build] = []
-    for build in builds:
-        if build.branch != project.settings.default_branch or build.result in (None, Result.CANCELLED, Result.SKIPPED):
-            continue
-        if build.result not in (Result.FAILURE, Result.TIMED_OUT):
-            break
-        streak.append(build)
+    streak = _streak(project, builds)
     often = {1: "fails,", 2: "has failed twice,"}.get(len(streak), f"has failed {spelled(len(streak))} times,")
     first = streak[-1]
     return Saying(
@@ -302,6 +343,18 @@ def _failing(project: Project, builds: Sequence[Build], now: float) -> Saying:
         often,
         f"since #{first.number} {age(first.created_at, now)}",
     )
+
+
+def _streak(project: Project, builds: Sequence[Build | Past]) -> Sequence[Build | Past]:
+    """The builds of the default branch that failed one after the other until now, the newest first."""
+    streak: list[Build | Past] = []
+    for build in builds:
+        if build.branch != project.settings.default_branch or build.result in (None, Result.CANCELLED, Result.SKIPPED):
+            continue
+        if build.result not in (Result.FAILURE, Result.TIMED_OUT):
+            break
+        streak.append(build)
+    return streak
 
 
 def given_to(scope: Scope) -> str:

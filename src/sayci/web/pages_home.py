@@ -1,0 +1,184 @@
+"""The first page: how all projects stand, what runs, and what waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from sayci.build import Build
+from sayci.errors import Invalid
+from sayci.outlook import Outlook, Outlooks
+from sayci.project import Project
+from sayci.scheduler import Scheduler
+from sayci.usual import starts
+from sayci.web.frame import Answer, Frame, Page, Visit
+from sayci.web.look import Bar, bars_of
+from sayci.web.reading import whole_number
+from sayci.web.sayings import (
+    ATTENTION,
+    mark_in_list,
+    mark_of_project,
+    saying_of_home,
+    standing_in_words,
+    urgency,
+    what_is_wrong,
+    worst,
+)
+
+#: How many projects the first page lists at once, and how many builds that run or wait.
+PROJECTS_SHOWN = 40
+TRAFFIC_SHOWN = 30
+#: With more projects than these there is something to search by.
+FEW = 8
+#: The longest search that is looked at, in characters.
+LONGEST_SEARCH = 200
+_SHOWS = ("all", "attention", "running")
+_SORTS = ("attention", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRow:
+    """A project as the first page lists it: `shown` is the icon, `wrong` what to say in a box below."""
+
+    project: Project
+    shown: str
+    words: str
+    newest: Build | None
+    bars: Sequence[Bar]
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which projects are asked for, in which order, and which part of them (from 1)."""
+
+    search: str = ""
+    show: str = "all"
+    sort: str = "attention"
+    part: int = 1
+
+    def address(self, **changes: Any) -> str:
+        """The address of the page with something else asked for."""
+        asked = {"q": self.search, "show": self.show, "sort": self.sort, "page": self.part} | changes
+        usual = {"q": "", "show": "all", "sort": "attention", "page": 1}
+        query = {name: value for name, value in asked.items() if value != usual[name]}
+        return "/?" + urlencode(query) if query else "/"
+
+
+def _wanted(visit: Visit) -> Wanted:
+    """What the address asks for.  Raises Invalid."""
+    show, sort = visit.query("show") or "all", visit.query("sort") or "attention"
+    part = whole_number(visit.query("page") or "1")
+    if show not in _SHOWS or sort not in _SORTS or not part:
+        raise Invalid("that is not a part of this list", visit.request.uri.decode("ascii", "replace")[:80])
+    return Wanted(visit.query("q").strip()[:LONGEST_SEARCH], show, sort, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the list asks of every project: `mark` is how it stands, `shown` the icon, `text` what is searched."""
+
+    outlook: Outlook
+    mark: str
+    shown: str
+    runs: bool
+    text: str
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """Its place among the others, those first that need somebody."""
+        newest = self.outlook.newest
+        return urgency(self.shown), -(newest.created_at if newest is not None else self.outlook.project.created_at)
+
+
+def summary_of(outlook: Outlook) -> Summary:
+    """What the list asks of a project."""
+    project, past = outlook.project, outlook.past
+    mark = mark_of_project(project, past)
+    runs = any(each.result is None for each in past)
+    text = f"{project.name} {project.settings.url}".lower()
+    return Summary(outlook, mark, mark_in_list(mark, past) if runs else mark, runs, text)
+
+
+_CHOICES: Mapping[str, Callable[[Summary], bool]] = {
+    "all": lambda _: True,
+    "attention": lambda summary: summary.mark in ATTENTION,
+    "running": lambda summary: summary.runs,
+}
+
+
+def chosen(summaries: Sequence[Summary], wanted: Wanted) -> list[Summary]:
+    """The projects that are asked for, in the order that is asked for: else those first that need somebody."""
+    words = wanted.search.lower().split()
+    is_chosen = _CHOICES[wanted.show]
+    found = [each for each in summaries if is_chosen(each) and all(word in each.text for word in words)]
+    if wanted.sort == "name":
+        return sorted(found, key=lambda each: each.outlook.project.name.lower())
+    return sorted(found, key=lambda each: each.place)
+
+
+class HomePage:
+    """``/``, for everybody who has signed in."""
+
+    def __init__(self, outlooks: Outlooks, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+        self._outlooks = outlooks
+        self._scheduler = scheduler
+        self._clock = clock
+        self._summaries: dict[int, Summary] = {}
+
+    def put_on(self, frame: Frame) -> None:
+        """Take the address."""
+        frame.get("/", self.home)
+
+    async def home(self, visit: Visit) -> Answer:
+        """How all projects stand, what runs and what waits."""
+        wanted = _wanted(visit)
+        summaries = self._summaries_of(await self._outlooks.all())
+        if not summaries:
+            return Page("first_run.html", {})
+        waiting, running = self._scheduler.waiting_and_running()
+        now = self._clock()
+        marks = {each.outlook.project.name: each.mark for each in summaries}
+        found = chosen(summaries, wanted)
+        first = (wanted.part - 1) * PROJECTS_SHOWN
+        values = {
+            "saying": saying_of_home(marks),
+            "page_mark": worst([*set(marks.values()), *(["running"] if running else [])]),
+            "rows": [_row(summary, now) for summary in found[first : first + PROJECTS_SHOWN]],
+            "wanted": wanted,
+            "found": len(found),
+            "more": len(found) > first + PROJECTS_SHOWN,
+            "is_searchable": len(summaries) > FEW or wanted != Wanted(),
+            "counts": {show: sum(map(choice, summaries)) for show, choice in _CHOICES.items()},
+            "builds_running": running[:TRAFFIC_SHOWN],
+            "builds_waiting": waiting[:TRAFFIC_SHOWN],
+            "slots": self._scheduler.slots,
+            "why_waiting": self._scheduler.why_waiting,
+            "usual": self._outlooks.usual,
+            "starts": starts([*running, *waiting], self._scheduler.slots, self._outlooks.usual, now),
+        }
+        return Page("home.html", values)
+
+    def _summaries_of(self, outlooks: Sequence[Outlook]) -> Sequence[Summary]:
+        """Those of all projects; made again only for those that have moved."""
+        known, self._summaries = self._summaries, {}
+        for outlook in outlooks:
+            summary = known.get(outlook.project.id)
+            is_same = summary is not None and summary.outlook is outlook
+            self._summaries[outlook.project.id] = summary if summary and is_same else summary_of(outlook)
+        return list(self._summaries.values())
+
+
+def _row(summary: Summary, now: float) -> ProjectRow:
+    outlook = summary.outlook
+    project, past = outlook.project, outlook.past
+    return ProjectRow(
+        project,
+        summary.shown,
+        standing_in_words(project, past, outlook.newest, now),
+        outlook.newest,
+        bars_of(past, now),
+        what_is_wrong(project, outlook.newest),
+    )
