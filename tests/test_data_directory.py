@@ -48,6 +48,21 @@ def test_only_one_server_has_it(data):
     second.release()
 
 
+def test_a_second_server_waits_for_the_first_as_long_as_it_is_told_to(data):
+    second = DataDirectory(data.path)
+    holders: list[str] = []
+    with pytest.raises(CannotStart, match=f"process {os.getpid()}"):
+        second.take(0.01, holders.append)
+    assert set(holders) == {str(os.getpid())}
+
+    def meanwhile(holder):
+        holders.append(holder)
+        data.release()
+
+    second.take(None, meanwhile)
+    second.release()
+
+
 def test_what_is_no_directory_is_named(tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(CannotStart, match="cannot be used"):

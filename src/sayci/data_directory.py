@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from sayci.errors import CannotStart
 ADDRESS = "address"
 #: The directory in it that users of builds may pass through.
 WORKSPACES = "workspaces"
+#: Seconds between two looks whether another server has let go of it.
+LOOK = 0.05
 
 
 class DataDirectory:
@@ -29,21 +32,36 @@ class DataDirectory:
         """What builds work in."""
         return self.path / WORKSPACES
 
-    def take(self) -> None:
-        """Make it, and make sure that nobody else reads or writes it.  Raises CannotStart."""
+    def take(self, patience: float | None = 0.0, meanwhile: Callable[[str], None] = lambda _: None) -> None:
+        """Make it, and make sure that nobody else reads or writes it.  Raises CannotStart.
+
+        While another server has it, wait up to `patience` seconds, without end for None; until then `meanwhile` is called
+        again and again with the other one's process id, "" while that is not known.  Blocks.
+        """
+        lock = self._opened()
+        until = None if patience is None else time.monotonic() + patience
+        while not _is_taken(lock):
+            holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+            if until is not None and time.monotonic() >= until:
+                os.close(lock)
+                who = f"process {holder}" if holder else "its process is not known"
+                raise CannotStart("another sayci is using this data directory", self.path, who)
+            meanwhile(holder)
+            time.sleep(LOOK)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _opened(self) -> int:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.geteuid() == 0 and self.path.stat().st_uid != 0:
                 os.chown(self.path, 0, 0)  # a new volume may belong to the user of whom its image thought
             # Builds that an earlier server has left running still pass through it.
             self.path.chmod(self.path.stat().st_mode & 0o711 | 0o700)
-            self._lock = _private(os.fspath(self.path / "lock"), os.O_WRONLY | os.O_CREAT)
+            return _private(os.fspath(self.path / "lock"), os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise CannotStart("the data directory cannot be used", self.path, error.strerror or error) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart("another sayci is using this data directory", self.path) from None
 
     def let_through(self) -> None:
         """Let others pass to the workspaces, and to nothing else.  Raises OSError."""
@@ -77,6 +95,15 @@ class DataDirectory:
                 (self.path / ADDRESS).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
+
+
+def _is_taken(lock: int) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _private(path: str, flags: int) -> int:

@@ -44,7 +44,7 @@ class AcmeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What the operator has decided, checked.  Limits are in seconds and bytes."""
+    """What the operator has decided, checked.  Limits are in seconds and bytes; `wait` None is without end."""
 
     ports: tuple[str, ...]
     acme: AcmeSettings
@@ -58,6 +58,8 @@ class ServerSettings:
     grace: float
     output_limit: int
     reserves: Reserves
+    drain: float
+    wait: float | None
     sample: bool
     sign_in_link: bool
 
@@ -141,6 +143,13 @@ class Options(UsageOptions):
             "What stays free of the disk: with less no build begins. An amount, a share, or the lesser of both.",
         ],
         ["keep-free-files", None, "10000,2%", "The same of the files (inodes) that the disk has room for."],
+        ["drain", None, "0", "Seconds for which a server that is asked to end waits for the builds that run."],
+        [
+            "wait",
+            None,
+            "",
+            "Seconds to wait for another server that uses the data directory; by default until that has ended.",
+        ],
     ]
     optFlags: ClassVar[list[list[str | None]]] = [
         ["sample", None, "On the first start, register a small bundled project and build it."],
@@ -209,6 +218,8 @@ class Options(UsageOptions):
             grace=float(_number(self["grace"], 0, 3600)),
             output_limit=_number(self["output-limit"], 1024, 10**12),
             reserves=Reserves(reserve_of(self["keep-free"]), reserve_of(self["keep-free-files"])),
+            drain=float(_number(self["drain"], 0, 7 * 24 * 3600)),
+            wait=float(_number(self["wait"], 0, 7 * 24 * 3600)) if self["wait"] else None,
             sample=self._flag("sample"),
             sign_in_link=self._flag("sign-in-link"),
         )

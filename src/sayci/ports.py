@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -14,6 +16,7 @@ from sayci.acme import endpoint
 from sayci.acme.endpoint import AcmePort
 from sayci.build import Build
 from sayci.errors import CannotStart
+from sayci.listening.shared import Place, SharedSockets
 from sayci.options import ServerSettings
 from sayci.report import CommitStatus
 
@@ -73,10 +76,20 @@ class Ports:
         self._settings = settings
         self._site = site
         self._reactor = reactor
+        self._sockets = SharedSockets(reactor)
         self._open: list[IListeningPort] = []
         self.addresses = Addresses(settings.public_url)
         #: Whoever keeps certificates fresh; None where no port wants any.
         self.https: Https | None = None
+
+    def inherit(self, sockets: Sequence[tuple[Place, socket.socket]]) -> None:
+        """Sockets of an earlier server, to be listened at where our ports are theirs."""
+        self._sockets.close_unused()
+        self._sockets = SharedSockets(self._reactor, sockets)
+
+    def sockets(self) -> Sequence[tuple[Place, socket.socket]]:
+        """What a later server may listen at as well: all TCP ports that we have not got from somebody ourselves."""
+        return self._sockets.open
 
     def listen(self) -> None:
         """Take the ports, before anything else is done.  Raises CannotStart."""
@@ -90,11 +103,13 @@ class Ports:
             if self.https is None:
                 raise CannotStart("--acme-http is for a server with a port that begins with le:")
             self._take(self._settings.acme.http_port, self.https.plain_site(self.addresses))
+        self._sockets.close_unused()
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more.  Who has called and is not heard yet is heard by whoever has the socket beside us."""
         for port in self._open:
             await maybeDeferred(port.stopListening)
+        self._sockets.close()
 
     def _listen_with_certificates(self, port: AcmePort) -> None:
         from sayci.https import Https  # noqa: PLC0415 - it takes memory that a server without certificates does not need
@@ -107,7 +122,7 @@ class Ports:
 
     def _take(self, description: str, factory: IProtocolFactory) -> IListeningPort:
         try:
-            listening = serverFromString(self._reactor, with_backlog(description)).listen(factory)
+            listening = serverFromString(self._sockets, with_backlog(description)).listen(factory)
         except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
             raise CannotStart("not a port to listen at", description, error) from None
         problems: list[Failure] = []

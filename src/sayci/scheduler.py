@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -62,20 +62,37 @@ class Scheduler:
         self._accepting = False
         self._lack = ""
         self._waits_for_space = False
+        self._held = False
+        self._idle: list[Deferred[None]] = []
 
     # -- its life
 
     async def start(self) -> None:
-        """Take up what an earlier server left, then whatever comes."""
+        """Take up what an earlier server left, then whatever comes.  Raises Unavailable; then it may be called again."""
+        self._unsubscribe()
         self._unsubscribe = self._bus.subscribe(self._heard)
         for build in await self._store.open_builds():
             self._open.setdefault(build.id, build)
         self._background.start(self._sources.sweep(list(self._open)), "sweeping workspaces")
-        self._accepting = True
+        self._accepting = not self._held
         for build in list(self._open.values()):
             if build.state is not BuildState.QUEUED and build.id not in self._runners:
                 self._drive(build)
         self._start_some()
+
+    async def drain(self, limit: float) -> None:
+        """Start nothing more, and wait until nothing runs, at most `limit` seconds."""
+        self._held, self._accepting = True, False
+        if limit <= 0 or not (self._runners or self._claiming):
+            return
+        self._log.info("waiting for {count} running builds, {limit} s at most", count=len(self._runners), limit=limit)
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        timer = self._clock.callLater(limit, idle.callback, None)
+        await idle
+        self._idle.remove(idle)
+        if timer.active():
+            timer.cancel()
 
     async def stop(self) -> None:
         """Start nothing more, and let go of what runs: the commands go on, and the next server takes them up."""
@@ -136,6 +153,8 @@ class Scheduler:
         """Why a queued build has not started, as a sentence; "" for one that has."""
         if build.state is not BuildState.QUEUED:
             return ""
+        if self._held:
+            return "For the next server: this one is being stopped."
         before = [other for other in self._open.values() if other.state is not BuildState.QUEUED or other.id < build.id]
         running = [other for other in before if other.state is not BuildState.QUEUED]
         lack = self.space.lack()
@@ -215,6 +234,7 @@ class Scheduler:
         finally:
             self._claiming.discard(build.id)
             self._clock.callLater(0, self._start_some)
+            self._clock.callLater(0, self._tell_if_idle)
         self._drive(claimed)
 
     def _drive(self, build: Build) -> None:
@@ -234,6 +254,13 @@ class Scheduler:
             if self._runners.get(build_id) is runner:
                 del self._runners[build_id]
             self._start_some()
+            self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if not self._runners and not self._claiming:
+            for idle in list(self._idle):
+                if not idle.called:
+                    idle.callback(None)
 
     async def _take_up_again(self, build_id: int) -> None:
         while True:

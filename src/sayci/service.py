@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -23,7 +27,7 @@ from sayci import __version__
 from sayci.background import Background
 from sayci.bus import Bus
 from sayci.data_directory import WORKSPACES, DataDirectory
-from sayci.errors import SayciError
+from sayci.errors import SayciError, Unavailable
 from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
 from sayci.git import Policy
@@ -34,6 +38,7 @@ from sayci.launchers.reaper import adopt_orphans
 from sayci.launchers.users import SPARE, Numbers, SlotUsers, obstacle, reserve
 from sayci.ledger import Ledger
 from sayci.limits import Limits
+from sayci.listening import handover
 from sayci.mirrors import sample
 from sayci.mirrors.sources import GitSources
 from sayci.options import Options, ServerSettings
@@ -61,8 +66,14 @@ from sayci.web.validity import NO_CERTIFICATES
 
 __all__ = ["Options", "Sayci", "makeService"]
 
+Value = TypeVar("Value")
+
 #: Threads for files and for big bodies; the database has its own.
 THREADS = 4
+#: Seconds that requests which are under way have to end when the server does.
+REQUESTS_LIMIT = 10.0
+#: Seconds until what the database could not take at the start is tried again.
+PAUSE = 2.0
 
 
 class Sayci(Service):
@@ -84,12 +95,18 @@ class Sayci(Service):
         self._addresses = self._ports.addresses
         self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()
+        self._scheduler: Scheduler | None = None
+        self._end_feeds: Callable[[], None] = lambda: None
 
     def startService(self) -> None:
-        """Open everything and listen; a problem is one line on the standard error, and the end."""
+        """Open everything and listen; a problem is one line on the standard error, and the end.
+
+        While another server has the data directory this waits, with that one's sockets in its hands.
+        """
         try:
-            self._data.take()
+            self._data.take(self.settings.wait, _Successor(self._data.path, self._ports).wait)
             self._ports.listen()
+            self._enders.append(handover.Handover(self._reactor, self._data.path, self._ports.sockets).stop)
             users, why_not = self._users()
             self._build(users, why_not)
             _tune_interpreter()
@@ -98,11 +115,17 @@ class Sayci(Service):
         except (SayciError, OSError) as error:
             sys.stderr.write(f"sayci: {error}\n")
             raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            raise SystemExit(128 + signal.SIGINT) from None
         super().startService()  # type: ignore[no-untyped-call]  # Twisted states no types here
 
     async def _stop(self) -> None:
+        if self._scheduler is not None:
+            await self._scheduler.drain(self.settings.drain)
         self._background.cancel()
         await self._ports.stop()
+        self._end_feeds()
+        await self._site.retire(REQUESTS_LIMIT)
         for end in reversed(self._enders):
             over = end()
             if over is not None:
@@ -110,8 +133,13 @@ class Sayci(Service):
         self._data.release()
 
     def stopService(self) -> Deferred[None]:
-        """Take no more requests, let go of the running steps, and close; the next server takes them up."""
+        """Start no more builds, let requests end, let go of the running steps, and close; the next server takes them up.
+
+        A second signal ends the process at once, which loses nothing either: it is what a crash does.
+        """
         super().stopService()  # type: ignore[no-untyped-call]  # nor here
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end_at_once)
         return Deferred.fromCoroutine(self._stop())
 
     # -- the place
@@ -176,6 +204,7 @@ class Sayci(Service):
         scheduler = Scheduler(
             *(store, ledger, sources, bus, reactor), slots=settings.slots, runner_of=runner_of, space=self._space
         )
+        self._scheduler = scheduler
         forge = GitHub()
         inbox = Inbox(store, ledger, forge, reactor)
         registry = Registry(store, sources, logs, bus, policy, time.time, scheduler.require_idle)
@@ -226,6 +255,7 @@ class Sayci(Service):
             ports=lambda: self._addresses.local,
         )
         metrics.watch_certificates(certificates)
+        self._end_feeds = api.feeds.close
         metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
         health = Health(store, metrics, reactor, time.time, {"space": self._space.check}).app.resource()
         whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
@@ -248,11 +278,10 @@ class Sayci(Service):
         async def begin() -> None:
             if https is not None:
                 await https.keeper.start()
-            metrics.resume(await store.open_builds())
-            await self._greet(store, sign_in)
-            await scheduler.start()
-            await inbox.start()
-            await registry.start()
+            metrics.resume(await self._surely(store.open_builds))
+            await self._surely(partial(self._greet, store, sign_in))
+            for start in (scheduler.start, inbox.start, registry.start):
+                await self._surely(start)
             outbox.start()
             if settings.sample:
                 await self._add_sample(store, registry, scheduler, sources)
@@ -266,6 +295,15 @@ class Sayci(Service):
         else:
             self._log.warn("{words}; build only what you trust", words=launcher.isolation.words)
         return launcher
+
+    async def _surely(self, work: Callable[[], Awaitable[Value]]) -> Value:
+        """Do it as soon as the database lets us: a server that has not started its work looks well and builds nothing."""
+        while True:
+            try:
+                return await work()
+            except Unavailable as error:
+                self._log.error("the server waits for its database: {error}", error=error)
+                await deferLater(self._reactor, PAUSE)
 
     async def _greet(self, store: SqlStore, sign_in: SignIn) -> None:
         base = self._addresses()
@@ -283,6 +321,32 @@ class Sayci(Service):
         settings = Settings("sample", sample.url_of(self._data.path), deploy_branch="main")
         project, _ = await registry.register(settings)
         await scheduler.build_by_hand(project, None, "sayci")
+
+
+class _Successor:
+    """Who waits for the data directory of another server, and takes that one's sockets as soon as they can be had."""
+
+    def __init__(self, directory: Path, ports: Ports) -> None:
+        self._directory = directory
+        self._ports = ports
+        self._told = self._has_sockets = False
+
+    def wait(self, holder: str) -> None:
+        """Called again and again while the other server is there."""
+        if not self._told:
+            self._told = True
+            who = f"process {holder}" if holder else "another process"
+            sys.stderr.write(f"sayci: waiting for {who}, which uses the data directory {self._directory}, to end\n")
+            sys.stderr.flush()
+        if not self._has_sockets:
+            sockets = handover.ask(self._directory)
+            if sockets is not None:
+                self._has_sockets = True
+                self._ports.inherit(sockets)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def _tune_interpreter() -> None:

@@ -78,9 +78,10 @@ def test_a_data_directory_that_cannot_be_one_is_one_line(tmp_path):
 
 def test_a_data_directory_in_use_is_one_line(server_of):
     server = server_of(sign_in=False)
-    end = twist("--port", "tcp:0", "--data", str(server.data))
+    end = twist("--port", "tcp:0", "--data", str(server.data), "--wait", "0")
     assert (end.returncode, end.stderr.count("\n")) == (1, 1), end.stderr
     assert "another sayci" in end.stderr
+    assert f"process {server.pid}" in end.stderr
 
 
 def test_a_database_that_is_none_is_one_line(tmp_path):

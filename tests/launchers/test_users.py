@@ -344,7 +344,7 @@ def test_two_servers_do_not_share_users(tmp_path):
     # Who can open it can lock it: a build must not keep the next server from starting.
     assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
     with pytest.raises(CannotStart, match="--slot-uid"):
-        reserve(NUMBERS, tmp_path)
+        reserve(NUMBERS, tmp_path, patience=0)
     reserved.close()
     again = reserve(NUMBERS, tmp_path)
     assert again is not None

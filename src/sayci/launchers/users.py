@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from sayci.launchers import privileges
 
 #: Users beside those of the builds that may run at the same time: the last of a build is removed after its end.
 SPARE = 4
+#: Seconds that another server, which is ending, has to let go of its users.
+DYING = 2.0
 #: The programs that are needed to give a build a user, and to clear up after it.
 PROGRAMS = ("setpriv", "sh", "find", "rm", "chmod")
 
@@ -141,10 +144,11 @@ class SlotUsers:
 # ------------------------------------------------------------------------------------------------ what the place allows
 
 
-def reserve(numbers: Numbers, place: Path = Path("/run")) -> IO[bytes] | None:
+def reserve(numbers: Numbers, place: Path = Path("/run"), patience: float = DYING) -> IO[bytes] | None:
     """A file that keeps the users from another sayci on this machine for as long as it is open.
 
-    None where no such file can be made.  Raises CannotStart when another has them: each would end the other's builds.
+    None where no such file can be made.  Raises CannotStart when another has them, and keeps them for `patience` seconds:
+    each would end the other's builds.
     """
     try:
         # Nobody else can open it: whoever can, can lock it too, and a build would keep the next server from starting.
@@ -152,15 +156,25 @@ def reserve(numbers: Numbers, place: Path = Path("/run")) -> IO[bytes] | None:
         lock = os.fdopen(os.open(place / f"sayci-{numbers.first}.lock", flags, 0o600), "wb")
     except OSError:
         return None
+    until = time.monotonic() + patience
+    while not _is_locked(lock):
+        if time.monotonic() > until:
+            lock.close()
+            problem = (
+                "another sayci on this machine gives its builds the users after this one; "
+                "give this one another --slot-uid"
+            )
+            raise CannotStart(problem, numbers.first)
+        time.sleep(0.05)
+    return lock
+
+
+def _is_locked(lock: IO[bytes]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
-        problem = (
-            "another sayci on this machine gives its builds the users after this one; give this one another --slot-uid"
-        )
-        raise CannotStart(problem, numbers.first) from None
-    return lock
+        return False
+    return True
 
 
 def obstacle(numbers: Numbers, workspaces: Path, private: Sequence[Path]) -> str:

@@ -213,6 +213,8 @@ class Feeds:
         limit: int = FEEDS_LIMIT,
     ) -> None:
         self.open = 0
+        self._bells: set[Bell] = set()
+        self._closed = False
         self.watched = WatchedLogs(logs, clock)
         self._store = store
         self._bus = bus
@@ -220,18 +222,27 @@ class Feeds:
         self._shown = shown
         self._limit = limit
 
+    def close(self) -> None:
+        """Bring every feed to its end, in the middle of what it tells; whoever reads comes back to the next server."""
+        self._closed = True
+        for bell in list(self._bells):
+            bell.ring()
+
     async def stream_build(self, request: Request, build: Build) -> None:
         """Send the build at once and whenever it changes, as ``event: build``; ends after the finished one.
 
         Raises Unavailable when too many feeds are open.
         """
         bell = Bell(self._clock)
-        with self._opened(request) as outlet, self._followed(build, bell) as following:
+        with self._opened(request, bell) as outlet, self._followed(build, bell) as following:
             following.read(await self._store.build(build.project_id, build.number))
             bell.ring()
             while True:
                 await outlet.ready()
-                if not await bell.wait(HEARTBEAT):
+                heard = await bell.wait(HEARTBEAT)
+                if self._closed:
+                    return
+                if not heard:
                     outlet.write(b":\n\n")
                     continue
                 told = following.build
@@ -249,7 +260,7 @@ class Feeds:
         """
         build.step(step)
         bell = Bell(self._clock)
-        with self._opened(request) as outlet, self._followed(build, bell) as following:
+        with self._opened(request, bell) as outlet, self._followed(build, bell) as following:
             following.read(await self._store.build(build.project_id, build.number))
             attempt = build.attempt
             while True:
@@ -266,6 +277,8 @@ class Feeds:
         """Send one attempt's log; false when another attempt has begun."""
         while not attempt.is_void:
             await outlet.ready()
+            if self._closed:
+                return True
             chunk, is_last = await attempt.part(offset)
             if chunk.end > offset:
                 outlet.write(frame({"start": offset, "end": chunk.end, "text": chunk.text}, offset=chunk.end))
@@ -278,10 +291,13 @@ class Feeds:
         return False
 
     @contextmanager
-    def _opened(self, request: Request) -> Iterator[Outlet]:
+    def _opened(self, request: Request, bell: Bell) -> Iterator[Outlet]:
+        if self._closed:
+            raise Unavailable("the server is about to end; come back to the next one")
         if self.open >= self._limit:
             raise Unavailable("too many feeds are open; try again later")
         self.open += 1
+        self._bells.add(bell)
         try:
             request.setResponseCode(200)
             set_header(request, "Content-Type", CONTENT_TYPE)
@@ -293,6 +309,7 @@ class Feeds:
                 yield outlet
         finally:
             self.open -= 1
+            self._bells.discard(bell)
 
     @contextmanager
     def _followed(self, build: Build, bell: Bell) -> Iterator[_Following]:

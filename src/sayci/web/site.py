@@ -18,6 +18,7 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -40,6 +41,8 @@ ARRIVAL_LIMIT = 120.0
 #: How long, in seconds and in bytes, a refused client is listened to, so that it can read the answer before the end.
 LINGER = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
+#: Seconds that a client which has just connected has for its request, when the server is about to end.
+FIRST_REQUEST = 1.0
 
 # A name or an address with an optional port, and nothing that a page, a router or IDNA would stumble over.
 _HOST = re.compile(
@@ -193,6 +196,25 @@ class Channel(http.HTTPChannel):
     _end: IDelayedCall | None = None
     _host: Any = None
     _strict: bytes | None = None
+    _served = False
+
+    def connectionMade(self) -> None:
+        """Somebody has connected."""
+        self.site.channels.add(self)
+        super().connectionMade()
+
+    def retire(self) -> None:
+        """End after the answer that is being made, at once where there is none to make."""
+        if self._answering or self._since is not None:
+            return  # requestDone comes
+        if self._served:
+            self.loseConnection()
+        else:  # whoever has just connected is about to say something
+            self._end = self._end or self.callLater(FIRST_REQUEST, self._end_unasked)
+
+    def _end_unasked(self) -> None:
+        if not self._answering and self._since is None:
+            self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
@@ -252,8 +274,10 @@ class Channel(http.HTTPChannel):
             super().allContentReceived()
 
     def requestDone(self, request: http.Request) -> None:
-        """The answer is complete; another request may come."""
+        """The answer is complete; another request may come, unless the server is about to end."""
         self._answering = False
+        self._served = True
+        self.persistent = self.persistent and not self.site.retiring
         super().requestDone(request)
 
     def getHost(self) -> Any:
@@ -267,6 +291,9 @@ class Channel(http.HTTPChannel):
         head = [b"%s %s %s\r\n" % (version, code, reason), _ALWAYS]
         if not headers.hasHeader(b"Referrer-Policy"):
             head.append(_REFERRER)
+        if self.site.retiring and not headers.hasHeader(b"Connection"):
+            self.persistent = False
+            head.append(b"Connection: close\r\n")
         head.append(self._strictness())
         head += [
             b"%s: %s\r\n" % (name, value)
@@ -332,12 +359,14 @@ class Channel(http.HTTPChannel):
         if self._end is not None and self._end.active():
             self._end.cancel()
         super().connectionLost(reason)
+        self.site.left(self)
 
 
 class Site(server.Site):
     """A Site of `Channel` and `Request`.
 
-    `in_files` counts the bodies that are in temporary files now; `strict_transport` is said with every answer over TLS.
+    `channels` are the connections; `in_files` counts the bodies that are in temporary files now;
+    `strict_transport` is said with every answer over TLS.
     """
 
     protocol = Channel  # type: ignore[assignment]  # without the proxy that would choose between HTTP/1.1 and 2
@@ -360,9 +389,35 @@ class Site(server.Site):
         super().__init__(resource, timeout=IDLE_LIMIT, reactor=reactor, parsePOSTFormSubmission=False)
         self.body_limit = body_limit
         self.in_files = 0
+        self.channels: set[Channel] = set()
+        self.retiring = False
+        self._empty: Deferred[None] | None = None
         self.strict_transport = strict_transport
         self._access_log = access_log
         self._answered = answered
+
+    async def retire(self, limit: float) -> None:
+        """Let the requests that are under way end, for at most `limit` seconds, and no others begin.
+
+        Every answer says that the connection ends with it.
+        """
+        self.retiring = True
+        for channel in list(self.channels):
+            channel.retire()
+        if self.channels:
+            self._empty = Deferred()
+            timer = self.reactor.callLater(limit, self._empty.callback, None)
+            await self._empty
+            if timer.active():
+                timer.cancel()
+        for channel in list(self.channels):
+            channel.transport.abortConnection()
+
+    def left(self, channel: Channel) -> None:
+        """A connection has ended."""
+        self.channels.discard(channel)
+        if not self.channels and self._empty is not None and not self._empty.called:
+            self._empty.callback(None)
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 alone: the limits are those of its channel."""
