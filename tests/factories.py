@@ -9,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 
 from sayci.account import Access, Actor, Token
 from sayci.build import Build, BuildState, Cause, NewBuild
 from sayci.change import Change
 from sayci.delivery import Delivery, NewDelivery, Verdict
+from sayci.passwords import Cost, Passwords
+from sayci.people import People
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import TEST_CONTEXT, CommitStatus, DueStatus, StatusState
 from sayci.step import Result, Step, StepState, plan
@@ -222,6 +225,15 @@ def a_token(**fields: Any) -> Token:
     """A program's token as it is listed; it never expires."""
     defaults: Fields = {"id": 1, "name": "deploy-bot", "access": Access.BUILD, "created_at": NOW}
     return Token(**defaults | fields)
+
+
+#: Hashes that take no time.
+CHEAP = Cost(n=2**4, r=1, p=1)
+
+
+def some_people(store: Any, sign_in: Any, clock: Any) -> People:
+    """People whose passwords are hashed cheaply and at once."""
+    return People(store, sign_in, Passwords(maybeDeferred, cost=CHEAP), clock, clock)
 
 
 def a_store(directory: Path, clock: Clock | None = None) -> SqlStore:

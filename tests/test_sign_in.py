@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import Clock, deferLater
 
-from sayci.account import TOKEN_PREFIX, Access, Actor, Token, digest_of
+from sayci.account import TOKEN_PREFIX, Access, Actor, Origin, Token, digest_of
 from sayci.errors import Invalid, TooOften, Unauthenticated
 from sayci.sign_in import (
     ADMINISTRATOR,
@@ -47,8 +47,8 @@ class Shelf:
         await self._wait()
         return self.codes.pop(digest, 0) > now
 
-    async def add_session(self, digest, name, access, expires_at):
-        self.sessions[digest] = (Actor(name, access), expires_at)
+    async def add_session(self, digest, actor, now, expires_at, origin):
+        self.sessions[digest] = (actor, expires_at)
 
     async def actor_of_session(self, digest, now):
         self.asked.append("actor_of_session")
@@ -240,24 +240,24 @@ async def exhaust(attempt):
 @pytest_twisted.ensureDeferred
 async def test_wrong_codes_from_one_address_are_soon_too_many(sign_in, shelf, clock):
     code = await sign_in.new_code()
-    tries, error = await exhaust(lambda: sign_in.session_by_code("wrong", address="192.0.2.1"))
+    tries, error = await exhaust(lambda: sign_in.session_by_code("wrong", Origin("192.0.2.1")))
     assert tries == 20
     assert error.args[1] == 6
     asked = len(shelf.asked)
     with pytest.raises(TooOften):
-        await sign_in.session_by_code(code, address="192.0.2.1")
+        await sign_in.session_by_code(code, Origin("192.0.2.1"))
     assert len(shelf.asked) == asked
     clock.advance(6)
-    await sign_in.session_by_code(code, address="192.0.2.1")
+    await sign_in.session_by_code(code, Origin("192.0.2.1"))
 
 
 @pytest_twisted.ensureDeferred
 async def test_wrong_codes_of_one_address_do_not_hinder_another_nor_its_tokens(sign_in):
     code = await sign_in.new_code()
     _, token = await sign_in.new_token("robot", Access.READ, None)
-    await exhaust(lambda: sign_in.session_by_code("wrong", address="192.0.2.1"))
+    await exhaust(lambda: sign_in.session_by_code("wrong", Origin("192.0.2.1")))
     await sign_in.actor_of_token(token, address="192.0.2.1")
-    await sign_in.session_by_code(code, address="192.0.2.2")
+    await sign_in.session_by_code(code, Origin("192.0.2.2"))
 
 
 @pytest_twisted.ensureDeferred
@@ -270,13 +270,13 @@ async def test_right_credentials_cost_no_tries(sign_in):
     _, token = await sign_in.new_token("robot", Access.READ, None)
     for _ in range(50):
         await sign_in.actor_of_token(token, address="192.0.2.1")
-        await sign_in.session_by_code(await sign_in.new_code(), address="192.0.2.1")
+        await sign_in.session_by_code(await sign_in.new_code(), Origin("192.0.2.1"))
 
 
 @pytest_twisted.ensureDeferred
 async def test_many_wrong_codes_at_once_are_many_tries(sign_in, shelf, clock):
     shelf.delay = 1
-    tries = [Deferred.fromCoroutine(sign_in.session_by_code("wrong", address="::1")) for _ in range(100)]
+    tries = [Deferred.fromCoroutine(sign_in.session_by_code("wrong", Origin("::1"))) for _ in range(100)]
     kinds = []
     for attempt in tries:
         attempt.addErrback(lambda failure: kinds.append(failure.type))

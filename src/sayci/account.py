@@ -20,15 +20,24 @@ class Access(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: `name` for the records, `access` for the answer."""
+    """Who asks: `name` for the records, `access` for the answer.  `person_id` is None for who has no account."""
 
     name: str
     access: Access
+    person_id: int | None = None
 
     def require(self, access: Access) -> None:
         """Raises Forbidden unless this actor's access includes `access`."""
         if self.access < access:
             raise Forbidden("this takes more access than the credential has", access.name.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a session began: the client's address, and its browser in words."""
+
+    address: str = ""
+    browser: str = ""
 
 
 @dataclass(frozen=True, slots=True)

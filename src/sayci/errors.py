@@ -58,12 +58,20 @@ class UnknownToken(Missing):
     """There is no token with that number."""
 
 
+class UnknownPerson(Missing):
+    """There is nobody with that name."""
+
+
 class Conflict(SayciError):
     """The request is understood, but the thing is not in a state for it (HTTP 409)."""
 
 
 class NameTaken(Conflict):
-    """A project with that name, or one that differs only in case, exists."""
+    """A project or a person with that name, or one that differs only in case, exists."""
+
+
+class LastAdmin(Conflict):
+    """Nobody else with a password is an admin."""
 
 
 class IllegalMove(Conflict):

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from sayci.account import Access, Actor, Token
+from sayci.account import Access, Actor, Origin, Token
 from sayci.build import Build, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.limits import NONE, Limits
 from sayci.outlook import Outlook
+from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 
@@ -445,16 +446,59 @@ class Store(Protocol):
         """Whether a sign-in code was ever used."""
         ...
 
-    async def add_session(self, digest: bytes, name: str, access: Access, expires_at: float) -> None:
+    async def add_session(self, digest: bytes, actor: Actor, now: float, expires_at: float, origin: Origin) -> None:
         """Keep a session of the pages."""
         ...
 
     async def actor_of_session(self, digest: bytes, now: float) -> Actor | None:
-        """Whose session it is; None when there is none or it has expired.  Answers from memory if it can."""
+        """Whose session it is; None when there is none, it has expired, or nobody has used it for SESSION_IDLE seconds.
+
+        A person's access is that of the role as it is now.  Answers from memory if it can.
+        """
         ...
 
     async def remove_session(self, digest: bytes) -> None:
         """Nothing if there is none."""
+        ...
+
+    async def add_person(self, name: str, role: Access, now: float) -> Person:
+        """Somebody without a password.  Raises NameTaken, also for a name that differs only in case."""
+        ...
+
+    async def people(self) -> Sequence[Person]:
+        """By name."""
+        ...
+
+    async def person(self, name: str) -> Person:
+        """Whoever has that name, in any case.  Raises UnknownPerson."""
+        ...
+
+    async def password_of(self, name: str) -> tuple[Person | None, str | None]:
+        """Whoever has that name, in any case, and what is kept of the password; None for what there is not."""
+        ...
+
+    async def set_password(self, person_id: int, password: str, *, ends_sessions: bool) -> None:
+        """Keep another password's hash, and end the sessions of the person if they are to end."""
+        ...
+
+    async def set_role(self, name: str, role: Access) -> Person:
+        """Raises UnknownPerson, and LastAdmin where nobody else with a password is an admin."""
+        ...
+
+    async def remove_person(self, name: str) -> None:
+        """With sessions and invitation.  Raises UnknownPerson, and LastAdmin as above."""
+        ...
+
+    async def add_invitation(self, person_id: int, digest: bytes, expires_at: float) -> None:
+        """Keep an invitation in the place of an earlier one.  Raises UnknownPerson."""
+        ...
+
+    async def invited(self, digest: bytes, now: float) -> Person | None:
+        """Whose invitation it is; None when there is none or it has expired."""
+        ...
+
+    async def accept_invitation(self, digest: bytes, password: str, now: float) -> Person | None:
+        """Use an invitation up: keep the password's hash, and end the person's sessions.  None as above."""
         ...
 
 

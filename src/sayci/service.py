@@ -44,6 +44,8 @@ from sayci.mirrors.sources import GitSources
 from sayci.options import Options, ServerSettings
 from sayci.outbox import Outbox
 from sayci.outlook import Outlooks
+from sayci.passwords import Passwords
+from sayci.people import People
 from sayci.ports import Ports
 from sayci.project import Settings
 from sayci.registry import Registry
@@ -219,7 +221,7 @@ class Sayci(Service):
             page_of=self._addresses.of_status,
             random=random.random,
         )
-        sign_in = SignIn(store, time.time, reactor.seconds)
+        sign_in, people = self._accounts(store, threads)
         hooks = Hooks(
             store,
             forge,
@@ -234,6 +236,7 @@ class Sayci(Service):
         certificates = https.keeper if https is not None else NO_CERTIFICATES
         api = Api(
             *(store, registry, scheduler, inbox, sign_in, logs, bus, reactor, self._addresses, __version__),
+            people=people,
             isolation=launcher.isolation,
             certificates=certificates,
         )
@@ -244,6 +247,7 @@ class Sayci(Service):
             scheduler=scheduler,
             inbox=inbox,
             sign_in=sign_in,
+            people=people,
             logs=logs,
             feeds=api.feeds,
             links=api.links,
@@ -287,6 +291,12 @@ class Sayci(Service):
                 await self._add_sample(store, registry, scheduler, sources)
 
         self._background.start(begin(), "starting")
+
+    def _accounts(self, store: SqlStore, threads: ThreadPool) -> tuple[SignIn, People]:
+        clocks = (time.time, self._reactor.seconds)
+        sign_in = SignIn(store, *clocks)
+        passwords = Passwords(partial(deferToThreadPool, self._reactor, threads))
+        return sign_in, People(store, sign_in, passwords, *clocks)
 
     def _launcher(self, numbers: Numbers | None, why_not: str) -> LocalLauncher:
         launcher = LocalLauncher(self._reactor, self._data.path / "builds", users=numbers, wrapper=Unwrapped(why_not))

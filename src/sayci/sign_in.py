@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sayci.account import TOKEN_PREFIX, Access, Actor, Token, digest_of, new_secret
+from sayci.account import TOKEN_PREFIX, Access, Actor, Origin, Token, digest_of, new_secret
 from sayci.errors import Invalid, Unauthenticated
 from sayci.interfaces import Store
 from sayci.tries import WrongTries
@@ -15,13 +15,16 @@ from sayci.tries import WrongTries
 #: The administrator's name in records, for whoever signs in with a code.
 ADMINISTRATOR = "admin"
 DAY = 86_400.0
-#: Seconds that a sign-in code and a session last.
+#: Seconds that a sign-in code and a session last, and seconds after which a session that nobody uses ends.
 CODE_LIFETIME = DAY
 SESSION_LIFETIME = 30 * DAY
+SESSION_IDLE = 7 * DAY
 #: Longest name of a token in characters, longest life in days, and longest secret that is looked at.
 NAME_LIMIT = 100
 LONGEST_DAYS = 3650
 SECRET_LIMIT = 200
+
+_UNKNOWN = Origin()
 
 
 def check_token_name(name: str) -> str:
@@ -54,13 +57,18 @@ class SignIn:
         await self._store.add_sign_in_code(digest_of(code), self._clock() + lifetime)
         return code
 
-    async def session_by_code(self, code: str, *, address: str = "") -> tuple[str, Actor]:
+    async def session_by_code(self, code: str, origin: Origin = _UNKNOWN) -> tuple[str, Actor]:
         """A session's secret for a code, which is used up by it.  Raises Unauthenticated, TooOften."""
-        await self._use(code, address)
+        await self._use(code, origin.address)
+        actor = Actor(ADMINISTRATOR, Access.ADMIN)
+        return await self.new_session(actor, origin), actor
+
+    async def new_session(self, actor: Actor, origin: Origin) -> str:
+        """The secret of a new session of somebody who has been recognized."""
         secret = new_secret()
-        expires_at = self._clock() + SESSION_LIFETIME
-        await self._store.add_session(digest_of(secret), ADMINISTRATOR, Access.ADMIN, expires_at)
-        return secret, Actor(ADMINISTRATOR, Access.ADMIN)
+        now = self._clock()
+        await self._store.add_session(digest_of(secret), actor, now, now + SESSION_LIFETIME, origin)
+        return secret
 
     async def token_by_code(self, code: str, name: str, *, address: str = "") -> tuple[Token, str]:
         """A token with its secret for a code, which is used up by it: how the command-line client signs in.

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from sayci.account import Access, Actor, digest_of
+from sayci.account import Access, Actor, Origin, digest_of
 from sayci.build import Build, BuildState, Cause
 from sayci.delivery import Verdict
 from sayci.errors import (
@@ -1126,8 +1126,8 @@ async def test_one_code_used_twice_at_once_works_once(store):
 async def test_whoever_signs_in_sweeps_away_what_is_over_and_spares_the_rest(store):
     await store.add_sign_in_code(digest_of("first"), NOW + 10)
     await store.add_sign_in_code(digest_of("second"), NOW + 100)
-    await store.add_session(digest_of("over"), "ada", Access.ADMIN, NOW + 10)
-    await store.add_session(digest_of("open"), "ada", Access.ADMIN, NOW + 100)
+    await store.add_session(digest_of("over"), Actor("ada", Access.ADMIN), NOW, NOW + 10, Origin())
+    await store.add_session(digest_of("open"), Actor("ada", Access.ADMIN), NOW, NOW + 100, Origin())
     assert await store.use_sign_in_code(digest_of("first"), NOW)
     assert await store.use_sign_in_code(digest_of("second"), NOW + 50)
     assert await store.anyone_signed_in()
@@ -1139,7 +1139,7 @@ async def test_whoever_signs_in_sweeps_away_what_is_over_and_spares_the_rest(sto
 async def test_a_session_is_known_until_it_ends(store):
     digest = digest_of("a session")
     assert await store.actor_of_session(digest, NOW) is None
-    await store.add_session(digest, "Ada", Access.ADMIN, NOW + 10)
+    await store.add_session(digest, Actor("Ada", Access.ADMIN), NOW, NOW + 10, Origin())
     assert await store.actor_of_session(digest, NOW + 9) == Actor("Ada", Access.ADMIN)
     assert await store.actor_of_session(digest, NOW + 10) is None
     await store.remove_session(digest)

@@ -31,7 +31,11 @@ CHECKS = [
     negative_data_rejection,
 ]
 #: What must stay: the token that is used, and the project that the others are asked about.
-ELSEWHERE = {"remove_token": {"id": 1_000_000}, "remove_project": {"project": "nothing"}}
+ELSEWHERE = {
+    "remove_token": {"id": 1_000_000},
+    "remove_project": {"project": "nothing"},
+    "remove_person": {"person": "nobody"},
+}
 ASKED_OFTEN = settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -57,6 +61,8 @@ def there(sayci_server, tmp_path):
     assert sayci_server.request("PUT", variable, {"value": "debug"}).code == 200
     assert sayci_server.finished("web-shop", 1)["result"] == "success"
     values = {"project": "web-shop", "number": 1, "step": "test", "id": 1, "variable": "LEVEL", "commit": commit}
+    assert sayci_server.post("/api/v1/people", {"name": "grace"}).code == 201
+    values["person"] = "grace"
     return values, url
 
 

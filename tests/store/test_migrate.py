@@ -222,3 +222,12 @@ def test_a_server_that_is_not_there_is_said_without_the_password(tmp_path):
         migrate(read_url(f"postgresql://ada:s3cr3t@/sayci?host={tmp_path}"))
     assert "s3cr3t" not in str(raised.value)
     assert str(tmp_path) in str(raised.value)
+
+
+def test_sessions_of_before_there_were_people_go_on(address, path):
+    migrate(address, newest="0001")
+    ask(path, "INSERT INTO sessions (digest, name, access, expires_at) VALUES (x'01', 'admin', 'admin', 2000000000.0)")
+    migrate(address)
+    assert ask(path, "SELECT name, access, expires_at, person_id, address FROM sessions") == [
+        ("admin", "admin", 2000000000.0, None, None)
+    ]

@@ -22,7 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
-from sayci.account import Access, Actor, digest_of
+from sayci.account import Access, Actor, Origin, digest_of
 from sayci.delivery import Verdict
 from sayci.errors import CannotStart, NotGreen, Unavailable
 from sayci.project import MirrorState
@@ -249,7 +249,7 @@ def test_a_token_that_is_removed_while_it_is_being_read_does_not_stay(slow_store
 
 def test_a_session_that_is_removed_while_it_is_being_read_does_not_stay(slow_store, later):
     digest = digest_of("session")
-    now(slow_store.add_session(digest, "ada", Access.ADMIN, NOW + 10))
+    now(slow_store.add_session(digest, Actor("ada", Access.ADMIN), NOW, NOW + 10, Origin()))
     later.hold()
     reading = Deferred.fromCoroutine(slow_store.actor_of_session(digest, NOW))
     now(slow_store.remove_session(digest))
@@ -262,7 +262,7 @@ def test_what_is_known_is_answered_without_the_database(slow_store, later):
     token, session = digest_of("token"), digest_of("session")
     project = now(slow_store.add_project(settings(), "secret", "", NOW))
     now(slow_store.add_token("bot", Access.READ, token, NOW, None))
-    now(slow_store.add_session(session, "ada", Access.ADMIN, NOW + 10))
+    now(slow_store.add_session(session, Actor("ada", Access.ADMIN), NOW, NOW + 10, Origin()))
     first = [
         now(slow_store.webhook_secret("web-shop")),
         now(slow_store.actor_of_token(token, NOW)),

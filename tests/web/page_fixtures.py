@@ -18,7 +18,7 @@ from treq.client import HTTPClient
 from twisted.internet import reactor as global_reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from sayci.account import Access, digest_of
+from sayci.account import Access, Actor, Origin, digest_of
 from sayci.build import BuildState
 from sayci.buildlog import key_of
 from sayci.certificate import Certificate
@@ -38,7 +38,7 @@ from sayci.step import Result, StepState
 from sayci.web.events import Feeds
 from sayci.web.pages import Pages
 from sayci.web.wire import Links, of_build
-from tests.factories import NOW, new_build, new_delivery, settings
+from tests.factories import NOW, new_build, new_delivery, settings, some_people
 
 reactor: Any = global_reactor
 
@@ -169,9 +169,9 @@ class Browser:
 
     async def submit(self, page: str, action: str, **fields: str) -> Seen:
         """Look at a page, fill in one of its forms, and send it."""
-        form = (await self.get(page)).document.form(action)
-        unknown = set(fields) - set(form.fields)
-        assert not unknown, ("the form has no such fields", unknown)
+        forms = [form for form in (await self.get(page)).document.forms if form.action == action]
+        form = next((form for form in forms if set(fields) <= set(form.fields)), None)
+        assert form is not None, ("no form has such fields", action, set(fields))
         return await self.post(action, {**form.fields, **fields})
 
 
@@ -187,6 +187,7 @@ class House:
     scheduler: Any
     registry: Any
     sign_in: Any
+    people: Any
     served: Any
     now: list[float]
     certificates: Listed
@@ -232,7 +233,7 @@ class House:
         """The browser of somebody who has signed in."""
         browser = Browser(self.served)
         secret = f"session-of-{name}-{access.name}-long-enough"
-        await self.store.add_session(digest_of(secret), name, access, NOW + 10**9)
+        await self.store.add_session(digest_of(secret), Actor(name, access), NOW, NOW + 10**9, Origin())
         browser.cookies["sayci_session"] = secret
         return browser
 
@@ -321,6 +322,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     certificates = Listed()
     sign_in = SignIn(store, lambda: now[0])
     outlooks = Outlooks(store.outlooks, bus)
+    people = some_people(store, sign_in, lambda: now[0])
     pages = Pages(
         store=store,
         outlooks=outlooks,
@@ -328,6 +330,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         scheduler=scheduler,
         inbox=inbox,
         sign_in=sign_in,
+        people=people,
         logs=logs,
         feeds=feeds,
         links=links,
@@ -352,6 +355,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         scheduler=scheduler,
         registry=registry,
         sign_in=sign_in,
+        people=people,
         served=served,
         now=now,
         certificates=certificates,

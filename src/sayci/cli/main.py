@@ -32,6 +32,7 @@ COMMANDS = (
     ("Deploys", "deploys", "deploys", "List a project's deploys, the newest first."),
     ("Webhooks", "deliveries", "deliveries", "List a project's deliveries, or show one."),
     ("Webhooks", "replay", "deliveries", "Look at a delivery again."),
+    ("Access", "people", "people", "List and invite people, and say what they may do."),
     ("Access", "tokens", "access", "List, make and revoke tokens."),
     ("Server", "health", "health", "Say whether the server is well."),
     ("Server", "status", "status", "Show the server's version, isolation and certificates."),

@@ -1,16 +1,21 @@
-"""Tokens, one-time codes and sessions, as functions of a connection; of each only a digest is kept."""
+"""Tokens, one-time codes and sessions, as functions of a connection; of each only a digest is kept.
+
+People themselves are in accounts.py.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sayci.account import Access, Actor, Token
+from sayci.account import Access, Actor, Origin, Token
 from sayci.errors import UnknownToken
-from sayci.store.tables import sessions, sign_in_codes, tokens
+from sayci.sign_in import SESSION_IDLE
+from sayci.store.tables import people, sessions, sign_in_codes, tokens
 
 _TOKENS = sa.select(
     tokens.c.id, tokens.c.name, tokens.c.access, tokens.c.created_at, tokens.c.expires_at, tokens.c.last_used_at
@@ -19,16 +24,21 @@ _TOKENS = sa.select(
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Who holds a credential, and until when; of a token also its id, and when its last use was noted."""
+    """Who holds a credential, until when, and when its last use was noted; of a token also its id.
+
+    One that nobody uses for `idle` seconds has expired.
+    """
 
     actor: Actor
     expires_at: float | None
     id: int = 0
     last_used_at: float = 0.0
+    idle: float = math.inf
 
     def at(self, now: float) -> Actor | None:
         """The actor, unless the credential has expired."""
-        return self.actor if self.expires_at is None or now < self.expires_at else None
+        is_over = self.expires_at is not None and now >= self.expires_at
+        return None if is_over or (self.last_used_at and now - self.last_used_at >= self.idle) else self.actor
 
 
 def add_token(
@@ -100,15 +110,51 @@ def anyone_signed_in(connection: Connection) -> bool:
     )
 
 
-def add_session(connection: Connection, digest: bytes, name: str, access: Access, expires_at: float) -> None:
+def add_session(
+    connection: Connection, digest: bytes, actor: Actor, now: float, expires_at: float, origin: Origin
+) -> None:
     """A new session."""
-    connection.execute(sa.insert(sessions).values(digest=digest, name=name, access=access, expires_at=expires_at))
+    values = {
+        "digest": digest,
+        "name": actor.name,
+        "access": actor.access,
+        "expires_at": expires_at,
+        "person_id": actor.person_id,
+        "created_at": now,
+        "seen_at": now,
+        "address": origin.address,
+        "browser": origin.browser,
+    }
+    connection.execute(sa.insert(sessions).values(values))
+
+
+_SESSION = (
+    sa.select(
+        sessions.c.name,
+        sessions.c.access,
+        sessions.c.expires_at,
+        sessions.c.seen_at,
+        sessions.c.person_id,
+        people.c.name.label("person"),
+        people.c.role,
+    )
+    .select_from(sessions.outerjoin(people, people.c.id == sessions.c.person_id))
+    .where(sessions.c.digest == sa.bindparam("key"))
+)
 
 
 def of_session(connection: Connection, digest: bytes) -> Known | None:
     """Whose session it is."""
-    row = connection.execute(sa.select(sessions).where(sessions.c.digest == digest)).first()
-    return None if row is None else Known(Actor(row.name, row.access), row.expires_at)
+    row = connection.execute(_SESSION, {"key": digest}).first()
+    if row is None or (row.person_id is not None and row.person is None):
+        return None
+    actor = Actor(row.name, row.access) if row.person is None else Actor(row.person, row.role, row.person_id)
+    return Known(actor, row.expires_at, last_used_at=row.seen_at or 0.0, idle=SESSION_IDLE)
+
+
+def used_session(connection: Connection, digest: bytes, now: float) -> None:
+    """Say when it was last used."""
+    connection.execute(sa.update(sessions).where(sessions.c.digest == digest).values(seen_at=now))
 
 
 def remove_session(connection: Connection, digest: bytes) -> None:

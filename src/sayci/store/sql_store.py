@@ -13,15 +13,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from sayci.account import Access, Actor, Token
+from sayci.account import Access, Actor, Origin, Token
 from sayci.build import Build, NewBuild
 from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
 from sayci.errors import CannotStart, Unavailable
 from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus
 from sayci.outlook import Outlook
+from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
-from sayci.store import builds, deliveries, outlooks, people, projects, statuses
+from sayci.store import accounts, builds, deliveries, outlooks, people, projects, statuses
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
 from sayci.store.memory import Memory
 from sayci.store.migrate import migrate
@@ -36,6 +37,8 @@ Value = TypeVar("Value")
 READERS = 3
 #: Seconds between two notes of when a token was last used.
 USE_NOTED_EVERY = 60.0
+#: The same of when a session was.
+SESSION_NOTED_EVERY = 600.0
 
 
 class SqlStore:
@@ -343,22 +346,70 @@ class SqlStore:
         """Whether a code was ever used."""
         return await self._read(people.anyone_signed_in)
 
-    async def add_session(self, digest: bytes, name: str, access: Access, expires_at: float) -> None:
+    async def add_session(self, digest: bytes, actor: Actor, now: float, expires_at: float, origin: Origin) -> None:
         """Keep a session."""
-        await self._write(lambda connection: people.add_session(connection, digest, name, access, expires_at))
+        await self._write(lambda connection: people.add_session(connection, digest, actor, now, expires_at, origin))
 
     async def actor_of_session(self, digest: bytes, now: float) -> Actor | None:
-        """From memory after the first time."""
+        """From memory after the first time; that it was used is noted at most once in SESSION_NOTED_EVERY seconds."""
         ticket = self._sessions.ticket
         known = self._sessions.get(digest) or await self._read(lambda connection: people.of_session(connection, digest))
         if known is None:
             return None
+        actor = known.at(now)
+        if actor is not None and now - known.last_used_at >= SESSION_NOTED_EVERY:
+            noted = self._write(lambda connection: people.used_session(connection, digest, now))
+            noted.addErrback(lambda failure: self._log.failure("cannot note the use of a session", failure))
+            known = replace(known, last_used_at=now)
         self._sessions.put(ticket, digest, known)
-        return known.at(now)
+        return actor
 
     async def remove_session(self, digest: bytes) -> None:
         """Nothing if there is none."""
         await self._write(lambda connection: people.remove_session(connection, digest), self._sessions)
+
+    async def add_person(self, name: str, role: Access, now: float) -> Person:
+        """Without a password."""
+        return await self._write(lambda connection: accounts.add(connection, name, role, now))
+
+    async def people(self) -> Sequence[Person]:
+        """By name."""
+        return await self._read(accounts.everybody)
+
+    async def person(self, name: str) -> Person:
+        """By name."""
+        return await self._read(lambda connection: accounts.find(connection, name))
+
+    async def password_of(self, name: str) -> tuple[Person | None, str | None]:
+        """What is kept of it."""
+        return await self._read(lambda connection: accounts.password_of(connection, name))
+
+    async def set_password(self, person_id: int, password: str, *, ends_sessions: bool) -> None:
+        """Keep another hash."""
+        await self._write(
+            lambda connection: accounts.set_password(connection, person_id, password, ends_sessions=ends_sessions),
+            self._sessions,
+        )
+
+    async def set_role(self, name: str, role: Access) -> Person:
+        """From now on, in open sessions too."""
+        return await self._write(lambda connection: accounts.set_role(connection, name, role), self._sessions)
+
+    async def remove_person(self, name: str) -> None:
+        """With sessions and invitation."""
+        await self._write(lambda connection: accounts.remove(connection, name), self._sessions)
+
+    async def add_invitation(self, person_id: int, digest: bytes, expires_at: float) -> None:
+        """In the place of an earlier one."""
+        await self._write(lambda connection: accounts.add_invitation(connection, person_id, digest, expires_at))
+
+    async def invited(self, digest: bytes, now: float) -> Person | None:
+        """Whose invitation it is."""
+        return await self._read(lambda connection: accounts.invited(connection, digest, now))
+
+    async def accept_invitation(self, digest: bytes, password: str, now: float) -> Person | None:
+        """Use it up."""
+        return await self._write(lambda connection: accounts.accept(connection, digest, password, now), self._sessions)
 
 
 def _forget(outdated: Sequence[Memory[Any, Any]]) -> None:

@@ -195,12 +195,40 @@ sign_in_codes = sa.Table(
     _time("used_at"),
 )
 
+#: `name` and `access` are those of who has no account; of a person they are as in `people`.
 sessions = sa.Table(
     "sessions",
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
     _text("name"),
     sa.Column("access", word(Access), nullable=False),
+    _time("expires_at", nullable=False),
+    sa.Column("person_id", Number),
+    _time("created_at"),
+    _time("seen_at"),
+    sa.Column("address", Words),
+    sa.Column("browser", Words),
+)
+
+#: `name_key` is the name in lower case; `role` the access that the person has everywhere; `password` what is kept of it.
+people = sa.Table(
+    "people",
+    metadata,
+    _id(),
+    _text("name"),
+    sa.Column("name_key", Words, nullable=False, unique=True),
+    sa.Column("role", word(Access), nullable=False),
+    sa.Column("password", Words),
+    _time("created_at", nullable=False),
+    sqlite_autoincrement=True,
+)
+
+#: One for a person at most.
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("person_id", Number, sa.ForeignKey("people.id", ondelete="CASCADE"), nullable=False, unique=True),
     _time("expires_at", nullable=False),
 )
 

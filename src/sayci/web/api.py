@@ -24,10 +24,11 @@ from sayci.build import Build
 from sayci.bus import Bus
 from sayci.inbox import Inbox
 from sayci.interfaces import Certificates, Isolation, LogStore, Store
+from sayci.people import People
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
-from sayci.web import api_access, api_builds, api_deliveries, api_logs, api_projects, api_status, wire
+from sayci.web import api_access, api_builds, api_deliveries, api_logs, api_people, api_projects, api_status, wire
 from sayci.web.answer import JSON, answer, set_header
 from sayci.web.events import Feeds
 from sayci.web.openapi import document
@@ -40,6 +41,7 @@ from sayci.web.validity import NO_CERTIFICATES
 
 TABLES = (
     api_access.table,
+    api_people.table,
     api_projects.table,
     api_builds.table,
     api_logs.table,
@@ -73,6 +75,7 @@ class Api:
         public_url: Callable[[], str],
         version: str,
         *,
+        people: People,
         isolation: Isolation = _UNSAID,
         certificates: Certificates = NO_CERTIFICATES,
     ) -> None:
@@ -84,6 +87,7 @@ class Api:
         self._logs = logs
         parts = (
             api_access.AccessApi(store, sign_in, version),
+            api_people.PeopleApi(people, self.links),
             api_projects.ProjectsApi(store, registry, self.links),
             api_builds.BuildsApi(store, scheduler, logs, self.feeds, self.shown),
             api_logs.LogsApi(store, logs, self.feeds, clock),

@@ -25,10 +25,12 @@ from sayci.errors import (
     Unauthenticated,
     UnknownBuild,
     UnknownDelivery,
+    UnknownPerson,
     UnknownProject,
     UnknownToken,
     Unsupported,
 )
+from sayci.person import check_person_name
 from sayci.project import check_name
 
 T = TypeVar("T")
@@ -191,6 +193,13 @@ def _read_project(text: str) -> str:
         raise UnknownProject("there is no such project", text[:80]) from None
 
 
+def _read_person(text: str) -> str:
+    try:
+        return check_person_name(text)
+    except Invalid:
+        raise UnknownPerson("nobody has that name", text[:80]) from None
+
+
 def _number_reader(kind: type[Missing]) -> Callable[[str], int]:
     def read(text: str) -> int:
         number = whole_number(text)
@@ -219,6 +228,13 @@ PROJECT = Parameter(
 )
 NUMBER = Parameter("number", "path", "The build's number in its project.", _NUMBER_SCHEMA, _number_reader(UnknownBuild))
 TOKEN = Parameter("id", "path", "The token's number.", _NUMBER_SCHEMA, _number_reader(UnknownToken))
+PERSON = Parameter(
+    "person",
+    "path",
+    "The person's name; upper and lower case are the same.",
+    {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", "maxLength": 40},
+    _read_person,
+)
 DELIVERY = Parameter("id", "path", "The delivery's number.", _NUMBER_SCHEMA, _number_reader(UnknownDelivery))
 STEP = Parameter("step", "path", "The step's name, such as test.", {"type": "string", "maxLength": 100}, str)
 VARIABLE = Parameter(

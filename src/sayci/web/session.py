@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from twisted.web.server import Request
 
-from sayci.account import Actor, new_secret
+from sayci.account import Actor, Origin, new_secret
 from sayci.errors import Forbidden
 from sayci.sign_in import DAY, SECRET_LIMIT, SESSION_LIFETIME, SignIn
+from sayci.web.browsers import browser_of
 from sayci.web.reading import client_of
 
 SESSION_COOKIE = "sayci_session"
@@ -51,6 +52,11 @@ def local_path(path: str, otherwise: str = "/") -> str:
     return path
 
 
+def origin_of(request: Request) -> Origin:
+    """Where a session begins that this request makes."""
+    return Origin(client_of(request), browser_of(request.getHeader("user-agent") or ""))
+
+
 class Sessions:
     """Reads and sets the cookies.
 
@@ -70,13 +76,11 @@ class Sessions:
         secret = self._cookie(request, SESSION_COOKIE)
         return await self._sign_in.actor_of_session(secret) if _SECRET.match(secret) else None
 
-    async def begin(self, request: Request, code: str) -> Actor:
-        """Sign in with a one-time code.  Raises Unauthenticated, TooOften."""
-        secret, actor = await self._sign_in.session_by_code(code, address=client_of(request))
-        await self._forget(request)  # a browser has one session
+    async def begin(self, request: Request, secret: str) -> None:
+        """Give the browser a session that was just made, in the place of the one that it has."""
+        await self._forget(request)
         self._set_cookie(request, SESSION_COOKIE, secret, SESSION_LIFETIME)
         self._set_cookie(request, VISITOR_COOKIE, "", 0)
-        return actor
 
     async def end(self, request: Request) -> None:
         """Sign out."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, fields
 
-from sayci import account, build, certificate, delivery, interfaces, project, step
+from sayci import account, build, certificate, delivery, interfaces, person, project, step
 from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
 from sayci.delivery import Verdict
 from sayci.git import URL_LIMIT
+from sayci.person import word_of_role
 from sayci.project import LONGEST_TIME_LIMIT, VALUE_LIMIT, MirrorState, Scope
 from sayci.report import StatusState
 from sayci.sign_in import LONGEST_DAYS
@@ -32,6 +33,8 @@ Item = TypeVar("Item")
 BODY_SHOWN = 256 * 1024
 
 AccessWord = Literal["read", "build", "admin"]
+RoleWord = Literal["viewer", "maintainer", "admin"]
+PersonName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=40)]
 Time = Annotated[datetime, Meta(tz=True)]
 ProjectName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=64)]
 Branch = Annotated[str, Meta(min_length=1, max_length=239)]
@@ -121,6 +124,21 @@ class SignedIn(Struct):
     id: int
     name: str
     access: AccessWord
+
+
+class Person(Struct):
+    """Somebody with an account; `has_password` is false until the invitation was accepted."""
+
+    name: str
+    role: RoleWord
+    has_password: bool
+    created_at: Time
+
+
+class InvitedPerson(Person):
+    """A person with the address of an invitation, by which a password is set once, within a week; it is not shown again."""
+
+    invitation: str
 
 
 class Project(Struct):
@@ -266,6 +284,19 @@ class NewToken(Struct, forbid_unknown_fields=True):
     days: Annotated[int, Meta(ge=1, le=LONGEST_DAYS)] | None = None
 
 
+class NewPerson(Struct, forbid_unknown_fields=True):
+    """Somebody to be invited."""
+
+    name: PersonName
+    role: RoleWord = "viewer"
+
+
+class NewRole(Struct, forbid_unknown_fields=True):
+    """The role that somebody is to have."""
+
+    role: RoleWord
+
+
 class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
     """Settings to be changed; those that are absent stay as they are.
 
@@ -340,6 +371,10 @@ class Links:
         """The build's page."""
         return f"{self.project(name)}/{number}"
 
+    def invitation(self, code: str) -> str:
+        """Where somebody who was invited sets a password."""
+        return f"{self.base()}/sign-in/invitation?code={quote(code)}"
+
     def webhook(self, name: str) -> str:
         """Where the forge delivers."""
         return f"{self.base()}/hooks/{quote(name)}"
@@ -380,6 +415,21 @@ def of_token(token: account.Token) -> Token:
 def of_issued(token: account.Token, secret: str) -> IssuedToken:
     """A token with its secret, at the one time when it is told."""
     return IssuedToken(**asdict(of_token(token)), token=secret)
+
+
+def of_person(person: person.Person) -> Person:
+    """Somebody as the list has it."""
+    return Person(
+        name=person.name,
+        role=cast("RoleWord", word_of_role(person.role)),
+        has_password=person.has_password,
+        created_at=time_of(person.created_at),
+    )
+
+
+def of_invited(person: person.Person, invitation: str) -> InvitedPerson:
+    """Somebody with the address of an invitation, at the one time when it is told."""
+    return InvitedPerson(**asdict(of_person(person)), invitation=invitation)
 
 
 def of_project(project: project.Project, links: Links) -> Project:

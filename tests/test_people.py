@@ -1,0 +1,216 @@
+"""people.py over a real store: invitations, passwords, roles, and what guessing costs."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from sayci.account import Access, Actor, Origin
+from sayci.errors import Forbidden, Invalid, LastAdmin, NameTaken, TooOften, Unauthenticated, UnknownPerson
+from sayci.people import INVITATION_LIFETIME, NAME_BURST
+from sayci.sign_in import DAY, SESSION_IDLE, SignIn
+from tests.factories import NOW, a_store, some_people
+
+GOOD = "correct horse battery"
+HERE = Origin("192.0.2.1", "Firefox on Linux")
+
+
+@pytest.fixture
+def clock():
+    clock = Clock()
+    clock.advance(NOW)
+    return clock
+
+
+@pytest_twisted.async_yield_fixture
+async def store(tmp_path, clock):
+    opened = a_store(tmp_path, clock)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def sign_in(store, clock):
+    return SignIn(store, clock.seconds)
+
+
+@pytest.fixture
+def people(store, sign_in, clock):
+    return some_people(store, sign_in, clock.seconds)
+
+
+async def a_person(people, name="ada", role=Access.READ, password=GOOD):
+    _, code = await people.invite(name, role)
+    secret, actor = await people.accept(code, password, HERE)
+    return secret, actor
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_was_invited_sets_a_password_once_and_signs_in_with_it(people, sign_in):
+    person, code = await people.invite(" Ada ", Access.BUILD)
+    assert (person.name, person.has_password) == ("Ada", False)
+    secret, actor = await people.accept(code, GOOD, HERE)
+    assert actor == await sign_in.actor_of_session(secret) == Actor("Ada", Access.BUILD, person.id)
+    with pytest.raises(Unauthenticated):
+        await people.accept(code, GOOD, HERE)
+    again, actor = await people.session_by_password("ADA", GOOD, HERE)
+    assert again != secret
+    assert await sign_in.actor_of_session(again) == actor
+    assert [each.has_password for each in await people.all()] == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_invitation_is_no_code_of_the_administrator_s_and_the_other_way_round(people, sign_in):
+    _, invitation = await people.invite("ada", Access.READ)
+    with pytest.raises(Unauthenticated):
+        await sign_in.session_by_code(invitation)
+    with pytest.raises(Unauthenticated):
+        await sign_in.token_by_code(invitation, "laptop")
+    with pytest.raises(Unauthenticated):
+        await people.accept(await sign_in.new_code(), GOOD, HERE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_invitation_ends_and_a_newer_one_takes_its_place(people, clock):
+    _, first = await people.invite("ada", Access.READ)
+    _, second = await people.invite_again("ada")
+    with pytest.raises(Unauthenticated):
+        await people.invited(first, "192.0.2.1")
+    assert (await people.invited(second, "192.0.2.1")).name == "ada"
+    clock.advance(INVITATION_LIFETIME)
+    with pytest.raises(Unauthenticated):
+        await people.accept(second, GOOD, HERE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_password_that_is_none_leaves_the_invitation_good(people):
+    _, code = await people.invite("ada", Access.READ)
+    with pytest.raises(Invalid):
+        await people.accept(code, "short", HERE)
+    await people.accept(code, GOOD, HERE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_password_and_an_unknown_name_are_told_the_same(people):
+    await a_person(people)
+    await people.invite("grace", Access.READ)  # has no password yet
+    told = set()
+    for name, password in (
+        ("ada", "wrong"),
+        ("ada", ""),
+        ("nobody", GOOD),
+        ("grace", GOOD),
+        ("", GOOD),
+        ("x\0" * 5000, "y" * 5000),
+    ):
+        with pytest.raises(Unauthenticated) as caught:
+            await people.session_by_password(name, password, HERE)
+        told.add(str(caught.value))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", ("ada", "nobody"))
+@pytest_twisted.ensureDeferred
+async def test_guessing_is_slowed_down_by_name_wherever_it_comes_from(people, clock, name):
+    await a_person(people)
+    for number in range(NAME_BURST):
+        with pytest.raises(Unauthenticated):
+            await people.session_by_password(name, "wrong", Origin(f"198.51.100.{number}"))
+    with pytest.raises(TooOften) as caught:
+        await people.session_by_password(name.upper(), GOOD, Origin("203.0.113.1"))
+    clock.advance(caught.value.args[1])
+    if name == "ada":
+        await people.session_by_password("ada", GOOD, Origin("203.0.113.1"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_guessing_is_slowed_down_by_address_whatever_the_name(people):
+    await a_person(people)
+    outcomes = []
+    for number in range(25):
+        try:
+            await people.session_by_password(f"name{number}", "wrong", HERE)
+        except (Unauthenticated, TooOften) as error:
+            outcomes.append(type(error))
+    assert outcomes == [Unauthenticated] * 20 + [TooOften] * 5
+    await people.session_by_password("ada", GOOD, Origin("192.0.2.2"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_right_passwords_cost_no_tries(people):
+    await a_person(people)
+    for _ in range(30):
+        await people.session_by_password("ada", GOOD, HERE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_new_password_ends_all_other_sessions(people, sign_in):
+    first, actor = await a_person(people)
+    second, _ = await people.session_by_password("ada", GOOD, HERE)
+    with pytest.raises(Unauthenticated):
+        await people.change_password(actor, "wrong", "another password", HERE)
+    with pytest.raises(Invalid):
+        await people.change_password(actor, GOOD, "short", HERE)
+    assert await sign_in.actor_of_session(first) == actor
+    third, _ = await people.change_password(actor, GOOD, "another password", HERE)
+    assert [await sign_in.actor_of_session(secret) for secret in (first, second, third)] == [None, None, actor]
+    with pytest.raises(Unauthenticated):
+        await people.session_by_password("ada", GOOD, HERE)
+    await people.session_by_password("ada", "another password", HERE)
+    with pytest.raises(Forbidden):
+        await people.change_password(Actor("admin", Access.ADMIN), GOOD, "another password", HERE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_role_and_a_removal_count_at_once_in_open_sessions(people, sign_in):
+    secret, _ = await a_person(people, role=Access.READ)
+    assert (await sign_in.actor_of_session(secret)).access is Access.READ
+    await people.set_role("ADA", Access.BUILD)
+    assert (await sign_in.actor_of_session(secret)).access is Access.BUILD
+    await people.remove("ada")
+    assert await sign_in.actor_of_session(secret) is None
+    with pytest.raises(UnknownPerson):
+        await people.remove("ada")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_last_admin_stays(people):
+    await a_person(people, "ada", Access.ADMIN)
+    await people.invite("grace", Access.ADMIN)  # has not come yet, so it does not count
+    for change in (people.remove("ada"), people.set_role("ada", Access.BUILD)):
+        with pytest.raises(LastAdmin):
+            await change
+    await people.remove("grace")
+    await a_person(people, "grace", Access.ADMIN)
+    await people.set_role("ada", Access.BUILD)
+    with pytest.raises(LastAdmin):
+        await people.remove("grace")
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_are_taken_in_any_case(people):
+    await people.invite("ada", Access.READ)
+    with pytest.raises(NameTaken):
+        await people.invite("Ada", Access.READ)
+    with pytest.raises(Invalid):
+        await people.invite("admin", Access.READ)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_that_nobody_uses_ends(people, sign_in, clock):
+    secret, actor = await a_person(people)
+    for _ in range(3):
+        clock.advance(SESSION_IDLE - DAY)
+        assert await sign_in.actor_of_session(secret) == actor
+    clock.advance(SESSION_IDLE)
+    assert await sign_in.actor_of_session(secret) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_in_use_ends_after_its_time(people, sign_in, clock):
+    secret, actor = await a_person(people)
+    for day in range(1, 31):
+        assert await sign_in.actor_of_session(secret) == actor, day
+        clock.advance(DAY)
+    assert await sign_in.actor_of_session(secret) is None
