@@ -97,6 +97,7 @@ def tamed(case, url):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # hundreds of requests, on a machine that may be busy
 def test_the_api_behaves_as_its_document_says(sayci_server, there):
     values, url = there
     headers = {"Authorization": f"Bearer {sayci_server.token}"}
