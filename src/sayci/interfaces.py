@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from sayci.account import Access, Actor, Origin, Token
-from sayci.build import Build, NewBuild
+from sayci.build import Build, Cause, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.limits import NONE, Limits
@@ -20,6 +20,7 @@ from sayci.outlook import Outlook
 from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
+from sayci.step import Result
 
 # ------------------------------------------------------------------------------------------------ running a step
 
@@ -233,6 +234,19 @@ class Page(Generic[Item]):
     next: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which builds are looked for.
+
+    `results` empty: whatever the result, and those that have none.  Each of `words` is in the message or the author's name,
+    in any case of ASCII letters, or begins the commit.
+    """
+
+    results: frozenset[Result] = frozenset()
+    cause: Cause | None = None
+    words: tuple[str, ...] = ()
+
+
 class Store(Protocol):
     """All that outlives the server, but for logs and repositories.
 
@@ -359,12 +373,17 @@ class Store(Protocol):
         limit: int = 50,
         ref: str | None = None,
         deploys_only: bool = False,
+        wanted: Wanted | None = None,
     ) -> Page[Build]:
-        """The newest first; the cursor is a number."""
+        """The newest first; the cursor is a number.
+
+        With something `wanted` a part looks at a bounded number of builds, so that it may be short or empty and yet have
+        a next one.
+        """
         ...
 
-    async def latest_builds(self, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
-        """The newest builds of each of these projects, the newest first."""
+    async def refs(self, project_id: int) -> Sequence[tuple[str, int]]:
+        """The refs that were built, each with the number of its newest build, the newest first; not more than some 200."""
         ...
 
     async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:

@@ -30,6 +30,7 @@ from sayci.errors import (
     UnknownStep,
     UnknownToken,
 )
+from sayci.interfaces import Wanted
 from sayci.outlook import LENGTH, Outlook, past_of
 from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Scope
 from sayci.report import DEPLOY_CONTEXT, TEST_CONTEXT, CommitStatus, statuses_of
@@ -712,19 +713,47 @@ async def test_builds_are_listed_newest_first_in_pages_by_ref_and_deploys_alone(
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_newest_builds_of_several_projects_at_once(store, project, other):
-    empty = await store.add_project(settings("empty"), "secret", "", NOW)
-    for project_id in (project.id, project.id, other.id, project.id):
-        await store.add_build(new_build(project_id), NOW)
-    latest = await store.latest_builds([project.id, other.id, empty.id], 2)
-    assert {key: [build.number for build in builds] for key, builds in latest.items()} == {
-        project.id: [3, 2],
-        other.id: [1],
-        empty.id: [],
-    }
-    assert latest[other.id] == [await store.build(other.id, 1)]
-    assert list(await store.latest_builds([project.id], 5)) == [project.id]
-    assert await store.latest_builds([], 5) == {}
+async def test_builds_are_looked_for_by_result_cause_and_words(store, project, other, monkeypatch):
+    async def build(result=None, **fields):
+        fields = {"supersedes": False} | fields
+        made = (await store.add_build(new_build(project.id, **fields), NOW)).build
+        return made if result is None else await finish(store, made, result)
+
+    await build(Result.SUCCESS, message="Sell more shoes", commit=commit(1))
+    await build(Result.FAILURE, message="50% off\nfor everybody", author="Grace Hopper", commit=commit(2))
+    await build(Result.ERROR, message="50 off", cause=Cause.MANUAL, ref="refs/heads/x", commit="abcdef12" * 5)
+    await build(message="waits")
+    await store.add_build(new_build(other.id, message="50% off"), NOW)
+
+    async def found(*words, ref=None, before=None, limit=50, **fields):
+        page = await store.builds(project.id, ref=ref, before=before, limit=limit, wanted=Wanted(words=words, **fields))
+        return [build.number for build in page.items], page.next
+
+    assert await found() == ([4, 3, 2, 1], None)
+    assert await found(results=frozenset({Result.FAILURE, Result.ERROR})) == ([3, 2], None)
+    assert await found(cause=Cause.MANUAL) == ([3], None)
+    assert await found("OFF", "50") == ([3, 2], None)
+    assert await found("50%") == ([2], None)
+    assert await found("_") == ([], None)
+    assert await found("hopper", "EVERY") == ([2], None)
+    assert await found("ABCDEF12a") == ([3], None)
+    assert await found("bcdef") == ([], None)
+    assert await found("off", ref="refs/heads/x") == ([3], None)
+    assert await found("off", before=3) == ([2], None)
+    assert await found("off", limit=1) == ([3], 3)
+    monkeypatch.setattr("sayci.store.builds.LOOKED_AT", 2)
+    assert await found("shoes") == ([], 3)
+    assert await found("shoes", before=3) == ([1], None)
+    assert await found("nothing", before=HUGE) == ([], 3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_built_is_listed_with_the_newest_first(store, project, other):
+    assert await store.refs(project.id) == []
+    for ref in (MAIN, "refs/heads/x", "refs/heads/X", MAIN, "refs/tags/v1"):
+        await store.add_build(new_build(project.id, ref=ref), NOW)
+    await store.add_build(new_build(other.id, ref="refs/heads/other"), NOW)
+    assert await store.refs(project.id) == [("refs/tags/v1", 5), (MAIN, 4), ("refs/heads/X", 3), ("refs/heads/x", 2)]
 
 
 @pytest_twisted.ensureDeferred

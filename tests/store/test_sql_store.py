@@ -23,9 +23,12 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
 from sayci.account import Access, Actor, Origin, digest_of
+from sayci.build import Cause
 from sayci.delivery import Verdict
 from sayci.errors import CannotStart, NotGreen, Unavailable
+from sayci.interfaces import Wanted
 from sayci.project import MirrorState
+from sayci.step import Result
 from sayci.store.engine import open_engines, read_url
 from sayci.store.migrate import migrate
 from sayci.store.readers import Readers, at_once
@@ -529,7 +532,12 @@ def test_no_question_is_answered_by_looking_at_every_row_of_a_long_table(tmp_pat
     now(store.deliveries(project.id, before=9))
     for options in ({}, {"before": 9}, {"ref": MAIN}, {"deploys_only": True}, {"deploys_only": True, "ref": MAIN}):
         now(store.builds(project.id, **options))
-    now(store.latest_builds([project.id, 2, 3], 5))
+    looked_for = Wanted(frozenset({Result.FAILURE}), Cause.PUSH, ("shoes",))
+    for options in ({}, {"ref": MAIN}, {"before": 9}):
+        now(store.builds(project.id, wanted=looked_for, **options))
+    now(store.refs(project.id))
+    now(store.outlooks())
+    now(store.outlooks([project.id]))
     now(store.open_builds())
     with contextlib.suppress(NotGreen):
         now(store.green_build(project.id, COMMIT))

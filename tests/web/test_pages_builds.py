@@ -1,4 +1,4 @@
-"""pages_builds.py: a project and its builds, and what a person may have done with them."""
+"""pages_builds.py: builds, and what a person may have done with them."""
 
 # mypy: allow-untyped-decorators
 
@@ -9,9 +9,7 @@ import pytest_twisted
 
 from sayci.build import BuildState, Cause
 from sayci.errors import RepositoryUnreachable
-from sayci.project import MirrorState
 from sayci.step import Result
-from sayci.web.pages_builds import BUILDS_SHOWN
 from tests.factories import NOW
 
 pytest_plugins = ["tests.web.page_fixtures"]
@@ -23,84 +21,6 @@ async def main_text(browser, path):
     seen = await browser.get(path)
     assert seen.code == 200
     return seen.document.text("main")
-
-
-# -- the project
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_project_without_builds(house):
-    await house.project()
-    seen = await (await house.signed_in()).get("/web-shop")
-    assert seen.heading == "main has not been built yet."
-    text = seen.document.text("main")
-    assert "Push to main, or build it by hand." in text
-    assert "https://git.example/team/web-shop.git" in text
-    assert f"{house.served.url('')}/hooks/web-shop" in text
-    assert "This project has no deploys." in text
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_project_is_found_in_any_case_and_with_a_slash(house):
-    await house.project()
-    browser = await house.signed_in()
-    for path in ("/Web-Shop", "/web-shop/", "/WEB-SHOP/deliveries"):
-        assert (await browser.get(path)).code == 200
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_project_that_is_being_cloned_says_so(house):
-    project = await house.project()
-    await house.store.set_mirror(project.id, MirrorState.CLONING)
-    seen = await (await house.signed_in()).get("/web-shop")
-    assert seen.heading == "web-shop is being cloned."
-    assert seen.document.attributes("http-equiv") == ["refresh"]
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_project_whose_repository_cannot_be_read_says_why(house):
-    project = await house.project()
-    await house.store.set_mirror(project.id, MirrorState.FAILED, "the repository wants a password")
-    seen = await (await house.signed_in()).get("/web-shop")
-    assert seen.heading == "web-shop cannot be built: its repository cannot be read"
-    assert "the repository wants a password . Correct the address" in seen.document.text("main")
-
-
-@pytest_twisted.ensureDeferred
-async def test_older_builds_are_on_further_pages(house):
-    project = await house.project()
-    for number in range(BUILDS_SHOWN + 2):
-        await house.build(project, Result.SUCCESS, message=f"change number {number + 1};")
-    browser = await house.signed_in()
-    first = (await browser.get("/web-shop")).document
-    assert f"#{BUILDS_SHOWN + 2}" in first.text("table")
-    assert "change number 2;" not in first.text("table")
-    (older,) = [link for link in first.attributes("href") if link.startswith("/web-shop?before=")]
-    second = (await browser.get(older)).document
-    assert "change number 2;" in second.text("table")
-    assert "change number 1;" in second.text("table")
-    assert "change number 3;" not in second.text("table")
-    assert second.text("h1") == first.text("h1")
-    assert "/web-shop" in second.attributes("href")
-    assert not [link for link in second.attributes("href") if link.startswith("/web-shop?before=")]
-    assert "No older builds." in await main_text(browser, "/web-shop?before=1")
-
-
-@pytest_twisted.ensureDeferred
-async def test_what_is_live_and_what_came_of_the_last_deploy(house):
-    project = await house.project(deploy_branch="main")
-    browser = await house.signed_in()
-    assert "Nothing yet. A push to main whose tests succeed is deployed." in await main_text(browser, "/web-shop")
-    await house.build(project, Result.SUCCESS, deploys=True)
-    await house.build(project, Result.FAILURE, deploys=True)
-    text = await main_text(browser, "/web-shop")
-    assert "#1 is live" in text
-    assert "Deployed #1 is live" in text
-    last = await house.build(project, Result.UNKNOWN, cause=Cause.DEPLOY, source=1, reason="interrupted")
-    text = await main_text(browser, "/web-shop")
-    assert "#1 is live" in text
-    assert f"#{last.number} " in text
-    assert "Nobody knows whether it is live." in text
 
 
 # -- one build

@@ -13,7 +13,8 @@ from jinja2 import UndefinedError
 from sayci.build import BuildState
 from sayci.step import Result
 from sayci.web.assets import SERVED, Assets, packaged
-from sayci.web.look import STRIP_LENGTH, Bar, Look, Sheet, _symbols, bars_of, strip
+from sayci.web.bars import STRIP_LENGTH, Bar, bars_of, strip
+from sayci.web.look import Look, Sheet, _symbols
 from sayci.web.sayings import MARKS
 from tests.factories import NOW, a_build
 from tests.web.page_fixtures import Document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,11 +13,15 @@ from sqlalchemy.engine import Connection
 from sayci.build import Build, BuildState, Cause, NewBuild
 from sayci.change import branch_of
 from sayci.errors import NotGreen, UnknownBuild, UnknownProject
-from sayci.interfaces import Added, Page
+from sayci.interfaces import Added, Page, Wanted
 from sayci.step import DEPLOY, TEST, Result, Step
 from sayci.store import statuses
 from sayci.store.pages import clamped, page_of
 from sayci.store.tables import IS_DEPLOY, IS_OPEN, builds, projects, steps
+
+#: How many builds a search looks at in one go, and how many refs are listed.
+LOOKED_AT = 20_000
+MOST_REFS = 200
 
 #: Columns of a build and of a step that never change, and those that a move may change.
 _BORN = (
@@ -174,7 +179,14 @@ def find(connection: Connection, project_id: int, number: int) -> Build:
 
 
 def page(
-    connection: Connection, project_id: int, before: int | None, limit: int, ref: str | None, *, deploys_only: bool
+    connection: Connection,
+    project_id: int,
+    before: int | None,
+    limit: int,
+    ref: str | None,
+    *,
+    deploys_only: bool,
+    wanted: Wanted | None = None,
 ) -> Page[Build]:
     """The project's builds, the newest first."""
     query = _BUILDS.where(builds.c.project_id == project_id)
@@ -184,8 +196,46 @@ def page(
         query = query.where(builds.c.ref == ref)
     if deploys_only:
         query = query.where(IS_DEPLOY)
+    lowest = 0
+    if wanted is not None and wanted != Wanted():
+        lowest = _top(connection, project_id, before) - LOOKED_AT
+        query = query.where(builds.c.number >= lowest, *_conditions(wanted))
     found = _load(connection, query.order_by(builds.c.number.desc()).limit(clamped(limit) + 1))
-    return page_of(found, limit, lambda build: build.number)
+    part = page_of(found, limit, lambda build: build.number)
+    return part if part.next is not None or lowest <= 1 else replace(part, next=lowest)
+
+
+def _top(connection: Connection, project_id: int, before: int | None) -> int:
+    """The number above which there is nothing to look at."""
+    last = connection.execute(sa.select(projects.c.last_number).where(projects.c.id == project_id)).scalar() or 0
+    return min(last + 1, last + 1 if before is None else before)
+
+
+def _conditions(wanted: Wanted) -> Iterable[sa.ColumnElement[bool]]:
+    if wanted.results:
+        yield builds.c.result.in_(sorted(wanted.results, key=lambda result: result.value))
+    if wanted.cause is not None:
+        yield builds.c.cause == wanted.cause
+    for word in wanted.words:
+        yield (
+            builds.c.message.icontains(word, autoescape=True)
+            | builds.c.author.icontains(word, autoescape=True)
+            | builds.c.commit.startswith(word.lower(), autoescape=True)
+        )
+
+
+def refs(connection: Connection, project_id: int) -> Sequence[tuple[str, int]]:
+    """The refs that were built with the numbers of their newest builds, the newest first.
+
+    The index is entered once for each ref, however many builds it has.
+    """
+    of_project = builds.c.project_id == project_id
+    every = sa.select(sa.func.min(builds.c.ref).label("ref")).where(of_project).cte("every", recursive=True)
+    following = sa.select(sa.func.min(builds.c.ref)).where(of_project, builds.c.ref > every.c.ref).scalar_subquery()
+    every = every.union_all(sa.select(following).where(every.c.ref.is_not(None)))
+    newest = sa.select(sa.func.max(builds.c.number)).where(of_project, builds.c.ref == every.c.ref).scalar_subquery()
+    rows = connection.execute(sa.select(every.c.ref, newest).where(every.c.ref.is_not(None)).limit(MOST_REFS)).all()
+    return sorted(((ref, number) for ref, number in rows), key=lambda row: -row[1])
 
 
 def latest(connection: Connection, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from sayci.account import Access, Actor, Origin, Token
 from sayci.build import Build, NewBuild
 from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
 from sayci.errors import CannotStart, Unavailable
-from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus
+from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus, Wanted
 from sayci.outlook import Outlook
 from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
@@ -247,15 +247,18 @@ class SqlStore:
         limit: int = 50,
         ref: str | None = None,
         deploys_only: bool = False,
+        wanted: Wanted | None = None,
     ) -> Page[Build]:
         """The newest first."""
         return await self._read(
-            lambda connection: builds.page(connection, project_id, before, limit, ref, deploys_only=deploys_only)
+            lambda connection: builds.page(
+                connection, project_id, before, limit, ref, deploys_only=deploys_only, wanted=wanted
+            )
         )
 
-    async def latest_builds(self, project_ids: Sequence[int], limit: int) -> Mapping[int, Sequence[Build]]:
-        """The newest first."""
-        return await self._read(lambda connection: builds.latest(connection, project_ids, limit))
+    async def refs(self, project_id: int) -> Sequence[tuple[str, int]]:
+        """What was built, the newest first."""
+        return await self._read(lambda connection: builds.refs(connection, project_id))
 
     async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
         """How projects stand."""

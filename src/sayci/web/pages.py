@@ -26,6 +26,7 @@ from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_home import HomePage
 from sayci.web.pages_logs import LogPages
 from sayci.web.pages_people import PeoplePages
+from sayci.web.pages_project import ProjectPage
 from sayci.web.pages_settings import SettingsPages
 from sayci.web.pages_status import StatusPage
 from sayci.web.session import Sessions, local_path
@@ -76,6 +77,7 @@ class Pages:
         HomePage(outlooks, scheduler, clock).put_on(self._frame)
         AccessPages(self._sessions, sign_in, people).put_on(self._frame)
         PeoplePages(people, links).put_on(self._frame)
+        ProjectPage(store, outlooks, scheduler, links, clock).put_on(self._frame)
         BuildPages(store, scheduler, logs, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, links).put_on(self._frame)
         LogPages(store, logs, feeds, reactor).put_on(self._frame)

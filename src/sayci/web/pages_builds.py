@@ -1,4 +1,4 @@
-"""The pages of a project and of its builds."""
+"""The pages of builds."""
 
 from __future__ import annotations
 
@@ -13,18 +13,13 @@ from sayci.errors import Invalid, Missing, UnknownBuild
 from sayci.interfaces import LogStore, Store
 from sayci.project import Project
 from sayci.scheduler import Scheduler
-from sayci.step import DEPLOY, Result, Step, StepState
+from sayci.step import Step, StepState
 from sayci.web.events import Feeds
 from sayci.web.frame import Answer, Frame, Page, SeeOther, Visit
-from sayci.web.look import STRIP_LENGTH, bars_of
 from sayci.web.pages_logs import Tail, tail_of
 from sayci.web.reading import NUMBER, PROJECT, wants_events, whole_number
-from sayci.web.sayings import saying_of_build, saying_of_project, step_in_question, worst
+from sayci.web.sayings import saying_of_build, step_in_question, worst
 from sayci.web.wire import Links
-
-#: How many builds a part of the list has, and among how many deploys the one that is live is looked for.
-BUILDS_SHOWN = 30
-DEPLOYS_LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,51 +61,10 @@ class BuildPages:
 
     def put_on(self, frame: Frame) -> None:
         """Take their addresses."""
-        frame.get("/<project>", self.project)
         frame.get("/<project>/<number>", self.build)
-        frame.post("/<project>/build", self.build_by_hand, Access.BUILD)
         frame.post("/<project>/<number>/cancel", self.cancel, Access.BUILD)
         frame.post("/<project>/<number>/rebuild", self.rebuild, Access.BUILD)
         frame.post("/<project>/<number>/deploy", self.deploy, Access.BUILD)
-
-    # -- the project
-
-    async def project(self, visit: Visit, project: str) -> Answer:
-        """How it stands, its builds, what is deployed."""
-        known = await self._store.project(PROJECT.read(project))
-        before = before_of(visit)
-        newest = (await self._store.latest_builds([known.id], STRIP_LENGTH)).get(known.id, ())
-        page = await self._store.builds(known.id, before=before, limit=BUILDS_SHOWN)
-        now = self._clock()
-        saying = saying_of_project(known, newest, now)
-        values = {
-            "project": known,
-            "saying": saying,
-            "page_mark": worst([saying.mark]),
-            "bars": bars_of(newest, now),
-            "builds": page.items,
-            "next": page.next,
-            "before": before,
-            "webhook_url": self._links.webhook(known.name),
-            "why_waiting": self._scheduler.why_waiting,
-            **await self._deployed(known),
-        }
-        return Page("project.html", values)
-
-    async def _deployed(self, project: Project) -> dict[str, Build | None]:
-        """The newest deploy, and the newest that succeeded."""
-        if project.settings.deploy_branch is None:
-            return {"deploy": None, "live": None}
-        deploys = (await self._store.builds(project.id, deploys_only=True, limit=DEPLOYS_LOOKED_AT)).items
-        begun = [build for build in deploys if build.step(DEPLOY).started_at is not None]
-        live = [build for build in begun if build.step(DEPLOY).result is Result.SUCCESS]
-        return {"deploy": begun[0] if begun else None, "live": live[0] if live else None}
-
-    async def build_by_hand(self, visit: Visit, project: str) -> Answer:
-        """Build a branch's head as it is now."""
-        known = await self._store.project(PROJECT.read(project))
-        branch = visit.form.get("branch", "").strip() or None
-        return self._to(await self._scheduler.build_by_hand(known, branch, visit.actor.name))
 
     # -- one build
 

@@ -13,8 +13,8 @@ from sayci.outlook import Outlook, Outlooks
 from sayci.project import Project
 from sayci.scheduler import Scheduler
 from sayci.usual import starts
+from sayci.web.bars import Bar, bars_of
 from sayci.web.frame import Answer, Frame, Page, Visit
-from sayci.web.look import Bar, bars_of
 from sayci.web.reading import whole_number
 from sayci.web.sayings import (
     ATTENTION,
