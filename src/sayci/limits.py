@@ -13,8 +13,13 @@ LONGEST_TIME_LIMIT = 7 * 24 * 3600.0
 #: Each file counts as at least so many bytes of a workspace: ten million empty ones are no small workspace.
 SMALLEST_FILE = 4096
 #: The least that can be asked for: less, and no step could begin.  And the most, far beyond any machine.
-LEAST = {"output_limit": 1024, "process_limit": 8, "memory_limit": 1 << 24, "workspace_limit": 1 << 20}
-LEAST_OPEN_FILES = 64
+LEAST = {
+    "output_limit": 1024,
+    "process_limit": 8,
+    "memory_limit": 1 << 24,
+    "workspace_limit": 1 << 20,
+    "open_files_limit": 64,
+}
 MOST = 10**15
 
 
@@ -61,8 +66,18 @@ def check_limits(limits: Limits) -> Limits:
         raise Invalid("time_limit is a number of seconds from 1 to", int(LONGEST_TIME_LIMIT))
     if limits.silence_limit and not 1 <= limits.silence_limit <= LONGEST_TIME_LIMIT:
         raise Invalid("silence_limit is 0 or a number of seconds from 1 to", int(LONGEST_TIME_LIMIT))
-    for name, least in (*LEAST.items(), ("open_files_limit", LEAST_OPEN_FILES)):
+    for name, least in LEAST.items():
         value = getattr(limits, name)
         if value and not least <= value <= MOST:
             raise Invalid("a limit is 0, for what the server allows, or a whole number from the least on", name, least)
     return limits
+
+
+def in_bytes(size: int) -> str:
+    """A number of bytes for people: "512 MiB"."""
+    value, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.4g} {unit}"

@@ -16,11 +16,17 @@ from twisted.python.usage import UsageError
 from sayci import __version__
 from sayci.buildlog import OUTPUT_LIMIT
 from sayci.errors import Invalid
+from sayci.limits import LEAST, MOST, Limits
 from sayci.space import Reserves, reserve_of
 
 #: Below the uids that systemd gives to services, above those that people are given.
 SLOT_UID = 60600
 DEFAULT_PORT = "tcp:8080:interface=127.0.0.1"
+#: The words of --isolation.
+WAYS = ("auto", "users", "bubblewrap", "none")
+PROCESS_LIMIT = 2048
+WORKSPACE_LIMIT = 20 << 30
+OPEN_FILES_LIMIT = 16384
 GITHUB_API = "https://api.github.com"
 
 
@@ -44,7 +50,11 @@ class AcmeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What the operator has decided, checked.  Limits are in seconds and bytes; `wait` None is without end."""
+    """What the operator has decided, checked.  Times are in seconds; a `wait` of None is without end.
+
+    `limits` are what every step may take, and no project can allow itself more.  Of them a memory_limit of 0 is to be made
+    from what this machine has.
+    """
 
     ports: tuple[str, ...]
     acme: AcmeSettings
@@ -53,13 +63,14 @@ class ServerSettings:
     public_url: str
     slots: int
     slot_uid: int
+    isolation: str
     allowed_schemes: frozenset[str]
     github_api: str
     grace: float
-    output_limit: int
     reserves: Reserves
     drain: float
     wait: float | None
+    limits: Limits
     sample: bool
     sign_in_link: bool
 
@@ -94,6 +105,12 @@ def _number(value: str, least: int, most: int) -> int:
     return int(value)
 
 
+def _one_of(word: str, words: Sequence[str]) -> str:
+    if word not in words:
+        raise Invalid("not one of the words that are allowed", word, *words)
+    return word
+
+
 def _schemes(words: Sequence[str]) -> frozenset[str]:
     for word in words:
         if word not in ("file", "http"):
@@ -120,6 +137,12 @@ class Options(UsageOptions):
             None,
             str(SLOT_UID),
             "As root, give each running build a user of its own: one of the uids after this one. 0 gives none.",
+        ],
+        [
+            "isolation",
+            None,
+            WAYS[0],
+            "What keeps builds from the server: users (of their own, as root), bubblewrap, none; auto takes the best.",
         ],
         ["acme-directory", None, "", "Directory address of another ACME authority than Let's Encrypt, for le: ports."],
         ["acme-ca-file", None, "", "PEM file with the authority's own root certificate, where the system has it not."],
@@ -150,6 +173,10 @@ class Options(UsageOptions):
             "",
             "Seconds to wait for another server that uses the data directory; by default until that has ended.",
         ],
+        ["memory-limit", None, "0", "Bytes of memory for the processes of a step; 0: three quarters of what there is."],
+        ["process-limit", None, str(PROCESS_LIMIT), "Processes and threads of a step that may be there at a time."],
+        ["workspace-limit", None, str(WORKSPACE_LIMIT), "Bytes that a build may have on the disk."],
+        ["open-files-limit", None, str(OPEN_FILES_LIMIT), "Files that a process of a step may have open."],
     ]
     optFlags: ClassVar[list[list[str | None]]] = [
         ["sample", None, "On the first start, register a small bundled project and build it."],
@@ -212,16 +239,30 @@ class Options(UsageOptions):
             database=self["database"] or f"sqlite:///{data}/sayci.sqlite",
             public_url=_address(self["public-url"]) if self["public-url"] else "",
             slots=_number(self["slots"], 1, 1000),
+            isolation=_one_of(self["isolation"], WAYS),
             slot_uid=0 if self["slot-uid"] == "0" else _number(self["slot-uid"], 1000, 2_000_000_000),
             allowed_schemes=_schemes(self._words("allow-url")),
             github_api=_address(self["github-api"]),
             grace=float(_number(self["grace"], 0, 3600)),
-            output_limit=_number(self["output-limit"], 1024, 10**12),
             reserves=Reserves(reserve_of(self["keep-free"]), reserve_of(self["keep-free-files"])),
             drain=float(_number(self["drain"], 0, 7 * 24 * 3600)),
             wait=float(_number(self["wait"], 0, 7 * 24 * 3600)) if self["wait"] else None,
+            limits=self._limits(),
             sample=self._flag("sample"),
             sign_in_link=self._flag("sign-in-link"),
+        )
+
+    def _limits(self) -> Limits:
+        def read(name: str) -> int:
+            option = self[name.replace("_", "-")]
+            return 0 if option == "0" and name == "memory_limit" else _number(option, LEAST[name], MOST)
+
+        return Limits(
+            output_limit=read("output_limit"),
+            process_limit=read("process_limit"),
+            memory_limit=read("memory_limit"),
+            workspace_limit=read("workspace_limit"),
+            open_files_limit=read("open_files_limit"),
         )
 
     def _acme(self) -> AcmeSettings:

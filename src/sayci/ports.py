@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -79,6 +80,8 @@ class Ports:
         self._sockets = SharedSockets(reactor)
         self._open: list[IListeningPort] = []
         self.addresses = Addresses(settings.public_url)
+        #: Directories with keys in them.
+        self.private: list[Path] = []
         #: Whoever keeps certificates fresh; None where no port wants any.
         self.https: Https | None = None
 
@@ -117,6 +120,7 @@ class Ports:
         if self.https is None:
             self.https = Https(port, self._settings, self._site, self._reactor)
         self.https.check(port)
+        self.private.append(port.directory.absolute())
         listening = self._take(port.sub_endpoint, self.https.front)
         self.addresses.listening(listening, secure=True, host=self.https.first_name or "localhost")
 

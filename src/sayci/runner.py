@@ -27,6 +27,7 @@ from sayci.limits import Limits
 from sayci.project import Project, environment_for
 from sayci.space import Space
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
+from sayci.verdict import verdict_of
 
 #: An interrupted build whose tests can be run again is queued again at most so many times.
 ATTEMPTS_LIMIT = 3
@@ -85,33 +86,6 @@ def stated_environment(build: Build, workspace: Path, given: Mapping[str, str], 
         "SAYCI_BRANCH": build.branch or "",
         "SAYCI_URL": page,
     }
-
-
-def verdict_of(
-    step: str, target: str, ended: Ended, tail: bytes, time_limit: float, *, is_a_file: bool = False
-) -> tuple[Result, str]:
-    """What the end of a step's command means; `tail` and `is_a_file` are as in make.explain.
-
-    A deploy of which nobody knows how it ended is `unknown`: it is never guessed and never repeated.
-    """
-    match ended.why:
-        case "":
-            if ended.exit_code is None:
-                return Result.ERROR, "the command has ended, and nothing recorded how"
-            return make.explain(target, ended.exit_code, tail, is_a_file=is_a_file)
-        case "cancelled":
-            return Result.CANCELLED, ""
-        case "time_limit":
-            return Result.TIMED_OUT, f"make {target} was stopped after {time_limit:g} s, its time limit"
-        case "silence_limit":
-            return Result.TIMED_OUT, f"make {target} was stopped: it printed nothing for too long"
-        case "start_failed":
-            return Result.ERROR, f"make could not be started: {ended.detail}"
-        case "never_started":
-            return Result.ERROR, "sayci was interrupted before the command was started"
-    if step == DEPLOY:
-        return Result.UNKNOWN, "sayci was interrupted during make deploy, and nothing recorded how it ended"
-    return Result.ERROR, f"the step was interrupted: {ended.detail or 'nothing recorded how it ended'}"
 
 
 class _Interrupted(Exception):
@@ -329,8 +303,7 @@ class Runner:
         target = orders.target(name)
         tail = await self._tail(name)
         is_a_file = self._is_a_file(target)
-        limit = orders.project.settings.time_limit
-        result, reason = verdict_of(name, target, ended, tail, limit, is_a_file=is_a_file)
+        result, reason = verdict_of(name, target, ended, tail, self._limits_of(orders), is_a_file=is_a_file)
         await self._step_finished(name, result, reason, ended.exit_code, ended.duration)
 
     def _is_a_file(self, target: str) -> bool:
@@ -370,10 +343,13 @@ class Runner:
             stated_environment(self.build, workspace, given, self._page_of(self.build)),
             workspace / "tree",
             orders.secrets[name],
-            limits=Limits(orders.project.settings.time_limit).within(self._limits),
+            limits=self._limits_of(orders),
             grace=self._grace,
             beside=(workspace / "home", workspace / "tmp"),
         )
+
+    def _limits_of(self, orders: Orders) -> Limits:
+        return Limits(orders.project.settings.time_limit).within(self._limits)
 
     async def _tail(self, name: str) -> bytes:
         key = key_of(self.build, name)

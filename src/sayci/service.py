@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -32,10 +33,11 @@ from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
-from sayci.launchers import privileges
-from sayci.launchers.local import LocalLauncher, Unwrapped
+from sayci.launchers import machine, privileges
+from sayci.launchers.isolation import Chosen, choose
+from sayci.launchers.local import LocalLauncher
 from sayci.launchers.reaper import adopt_orphans
-from sayci.launchers.users import SPARE, Numbers, SlotUsers, obstacle, reserve
+from sayci.launchers.users import SPARE, Numbers, SlotUsers, reserve
 from sayci.ledger import Ledger
 from sayci.limits import Limits
 from sayci.listening import handover
@@ -109,8 +111,7 @@ class Sayci(Service):
             self._data.take(self.settings.wait, _Successor(self._data.path, self._ports).wait)
             self._ports.listen()
             self._enders.append(handover.Handover(self._reactor, self._data.path, self._ports.sockets).stop)
-            users, why_not = self._users()
-            self._build(users, why_not)
+            self._build(self._isolation())
             _tune_interpreter()
             if os.getpid() == 1:
                 self._reactor.callWhenRunning(self._adopt_orphans)
@@ -146,25 +147,17 @@ class Sayci(Service):
 
     # -- the place
 
-    def _users(self) -> tuple[Numbers | None, str]:
-        """The users for builds to run as; None where that cannot be, and why.  Before there is a second thread."""
-        settings, data = self.settings, self._data
+    def _isolation(self) -> Chosen:
+        """What isolates builds here.  Before there is a second thread: what the server gives up, that one would keep."""
+        settings = self.settings
         numbers = Numbers(settings.slot_uid, settings.slots + SPARE)
-        if settings.slot_uid == 0:
-            why_not = "--slot-uid is 0"
-        elif os.geteuid() != 0:
-            why_not = "sayci does not run as root"
-        else:
-            data.let_through()
-            why_not = obstacle(numbers, data.workspaces, data.private())
-        if why_not:
-            data.close()
-            return None, why_not
-        reserved = reserve(numbers)
-        if reserved is not None:
-            self._enders.append(reserved.close)
-        privileges.keep_needed()
-        return numbers, ""
+        chosen = choose(settings.isolation, numbers, self._data, self._ports.private)
+        if chosen.users is not None:
+            reserved = reserve(numbers)
+            if reserved is not None:
+                self._enders.append(reserved.close)
+            privileges.keep_needed()
+        return chosen
 
     def _adopt_orphans(self) -> None:
         from twisted.internet import process  # noqa: PLC0415 - what the reactor has imported, if it can have children
@@ -173,7 +166,7 @@ class Sayci(Service):
 
     # -- the knot
 
-    def _build(self, numbers: Numbers | None, why_not: str) -> None:
+    def _build(self, chosen: Chosen) -> None:
         reactor, settings, data = self._reactor, self.settings, self._data.path
         threads = ThreadPool(0, THREADS, "sayci")
         threads.start()
@@ -186,8 +179,8 @@ class Sayci(Service):
         bus, metrics = self._bus, self._metrics
         ledger = Ledger(store, bus, time.time)
         logs = FileLogs(data / "builds", reactor, threads)
-        launcher = self._launcher(numbers, why_not)
-        users = SlotUsers(numbers, launcher.clear) if numbers is not None else None
+        launcher = self._launcher(chosen)
+        users = SlotUsers(chosen.users, launcher.clear) if chosen.users is not None else None
         places = (data / "mirrors", self._data.workspaces)
         sources = GitSources(reactor, *places, policy, threads=threads, users=users, passed_on=os.environ)
         runner_of = partial(
@@ -198,7 +191,7 @@ class Sayci(Service):
             launcher=launcher,
             logs=logs,
             page_of=self._addresses.of_build,
-            limits=Limits(output_limit=settings.output_limit),
+            limits=self._limits(),
             grace=settings.grace,
             clock=reactor,
             space=self._space,
@@ -298,8 +291,13 @@ class Sayci(Service):
         passwords = Passwords(partial(deferToThreadPool, self._reactor, threads))
         return sign_in, People(store, sign_in, passwords, *clocks)
 
-    def _launcher(self, numbers: Numbers | None, why_not: str) -> LocalLauncher:
-        launcher = LocalLauncher(self._reactor, self._data.path / "builds", users=numbers, wrapper=Unwrapped(why_not))
+    def _limits(self) -> Limits:
+        stated = self.settings.limits
+        return replace(stated, memory_limit=stated.memory_limit or machine.memory() * 3 // 4)
+
+    def _launcher(self, chosen: Chosen) -> LocalLauncher:
+        root = self._data.path / "builds"
+        launcher = LocalLauncher(self._reactor, root, users=chosen.users, wrapper=chosen.wrapper)
         if launcher.isolation.holds:
             self._log.info("{words}", words=launcher.isolation.words)
         else:

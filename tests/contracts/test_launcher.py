@@ -22,14 +22,17 @@ from twisted.internet.task import deferLater
 from sayci import limits
 from sayci.errors import LauncherError
 from sayci.interfaces import Ended, Job, Launcher
-from sayci.launchers import shim
+from sayci.launchers import bubblewrap, shim
+from sayci.launchers.bubblewrap import Bubblewrap
 from sayci.launchers.local import LocalLauncher
 from sayci.launchers.users import Numbers
 from sayci.limits import Limits
 from tests.slots import passable_directory, some_numbers
 
 LAUNCHERS: dict[str, Callable[[Path, Numbers | None], Launcher]] = {
-    "local": lambda root, users: LocalLauncher(reactor, root, users=users)
+    "own user": lambda root, _: LocalLauncher(reactor, root),
+    "users": lambda root, users: LocalLauncher(reactor, root, users=users),
+    "bubblewrap": lambda root, _: LocalLauncher(reactor, root, wrapper=sandbox(root)),
 }
 KEY = "12/1-test"
 #: For what steps run: the one of the tests may be where no other user gets.
@@ -75,12 +78,19 @@ class Server:
 class Place:
     """Where steps run: a root for their run directories, a workspace, and as many servers as come along.
 
-    With `users` each workspace belongs to one of them, otherwise to ourselves.
+    With `users` each workspace belongs to one of them, otherwise to ourselves.  Where it is `sandboxed`, a step sees its
+    own processes alone, and numbers them anew.
     """
 
     def __init__(
-        self, make: Callable[[Path, Numbers | None], Launcher], path: Path, users: Numbers | None = None
+        self,
+        make: Callable[[Path, Numbers | None], Launcher],
+        path: Path,
+        users: Numbers | None = None,
+        *,
+        sandboxed: bool = False,
     ) -> None:
+        self.sandboxed = sandboxed
         self._make = make
         self._path = path
         self.users = users
@@ -163,20 +173,23 @@ class Place:
         )
 
 
-@pytest.fixture(params=("own user", "users"))
-def users(request):
-    """Users for the steps, or None."""
-    return some_numbers(16) if request.param == "users" else None
+def sandbox(root: Path) -> Bubblewrap:
+    wrapper, obstacle = bubblewrap.found([root])
+    if wrapper is None:
+        pytest.skip(obstacle)
+    return wrapper
 
 
 @pytest.fixture(params=LAUNCHERS)
-def place(request, users):
+def place(request):
+    users = some_numbers(16) if request.param == "users" else None
     with passable_directory() as path:
-        yield from place_at(path, LAUNCHERS[request.param], users)
+        place = Place(LAUNCHERS[request.param], path, users, sandboxed=request.param == "bubblewrap")
+        yield from checked(place)
 
 
-def place_at(path, make, users):
-    place = Place(make, path, users)
+def checked(place):
+    """The place, and at the end nothing of it may be left."""
     yield place
     left = place.processes()
     for pid in left:
@@ -191,7 +204,8 @@ def place_at(path, make, users):
 @pytest_twisted.ensureDeferred
 async def test_the_exit_code_is_the_commands(place, code):
     ended = await place.run(place.script(f"exit {code}"))
-    assert (ended.exit_code, ended.why, ended.detail, ended.output, ended.dropped) == (code, "", "", 0, 0)
+    expected = -signal.SIGKILL if place.sandboxed and code == 137 else code  # there the two look alike
+    assert (ended.exit_code, ended.why, ended.detail, ended.output, ended.dropped) == (expected, "", "", 0, 0)
 
 
 @pytest.mark.parametrize("name", ("TERM", "KILL", "SEGV", "HUP", "PIPE"))
@@ -244,6 +258,8 @@ async def test_the_environment_is_what_was_stated_and_the_steps_own_mark(place):
     await place.run(job)
     found = dict(line.split("=", 1) for line in place.log().decode().splitlines())
     assert found.pop("SAYCI_STEP").startswith(f"{KEY}:")
+    if place.sandboxed:
+        assert found.pop("PWD") == str(place.workspace)
     assert found == job.environment
 
 
@@ -275,7 +291,10 @@ async def test_it_has_three_open_files_and_leads_a_session(place):
     await place.run(place.script("ls /proc/$$/fd; cut -d' ' -f1,5,6 /proc/$$/stat"))
     *files, leader = place.log().decode().splitlines()
     assert files == ["0", "1", "2"]
-    assert len(set(leader.split())) == 1
+    own, *group_and_session = leader.split()
+    if place.sandboxed:
+        own = "1"  # of the sandbox, not of anybody outside
+    assert group_and_session == [own, own]
 
 
 @pytest_twisted.ensureDeferred
@@ -448,6 +467,94 @@ async def test_what_ignores_term_is_killed_after_the_grace_time(place):
 async def test_what_is_stopped_is_ended_too(place):
     ended = await place.run(place.script("echo ready; kill -STOP $$", time_limit=0.3))
     assert (ended.why, ended.exit_code) == ("time_limit", -signal.SIGTERM)
+
+
+#: A program that wants more processes than it is let have, and has patience; each of them waits.
+MANY_PROCESSES = """
+import os, time
+for _ in range(150):
+    try:
+        if os.fork() == 0:
+            time.sleep(1000)
+    except OSError:
+        time.sleep(0.05)
+time.sleep(1000)
+"""
+MANY_THREADS = """
+import threading, time
+for _ in range(150):
+    try:
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+    except RuntimeError:
+        time.sleep(0.05)
+time.sleep(1000)
+"""
+MUCH_MEMORY = "import time; held = b'x' * 300_000_000; time.sleep(1000)"
+MUCH_SHARED_MEMORY = """
+import mmap, time
+held = mmap.mmap(-1, 300_000_000)
+for at in range(0, 300_000_000, 4096):
+    held[at] = 1
+time.sleep(1000)
+"""
+MEMORY_OF_MANY = """
+import os, time
+held = b'x' * 80_000_000
+for _ in range(3):
+    if os.fork() == 0:
+        held = b'y' * 80_000_000
+        break
+time.sleep(1000)
+"""
+MANY_FILES = """
+import time
+for number in range(400):
+    open(f"file-{number}", "w").close()
+time.sleep(1000)
+"""
+MB = 1_000_000
+TOO_MUCH = {
+    "processes": (MANY_PROCESSES, {"process_limit": 40}, "process_limit"),
+    "threads": (MANY_THREADS, {"process_limit": 40}, "process_limit"),
+    "memory": (MUCH_MEMORY, {"memory_limit": 200 * MB}, "memory_limit"),
+    "shared memory": (MUCH_SHARED_MEMORY, {"memory_limit": 200 * MB}, "memory_limit"),
+    "memory of many": (MEMORY_OF_MANY, {"memory_limit": 200 * MB}, "memory_limit"),
+    "a large file": ("open('big', 'wb').write(b'x' * 3_000_000); input()", {"workspace_limit": MB}, "workspace_limit"),
+    "many files": (MANY_FILES, {"workspace_limit": MB}, "workspace_limit"),
+    "output": ("while True: print('y' * 80)", {"output_limit": 1000, "ends_at_output_limit": True}, "output_limit"),
+}
+
+
+@pytest.mark.parametrize(("program", "limits", "why"), TOO_MUCH.values(), ids=TOO_MUCH)
+@pytest_twisted.ensureDeferred
+async def test_a_step_that_takes_too_much_is_ended_with_all_its_processes(place, program, limits, why):
+    program = program.replace("input()", "import time; time.sleep(1000)")
+    ended = await place.run(place.job(PYTHON, "-I", "-S", "-c", program, **limits))
+    assert ended.why == why
+    assert (ended.exit_code or 0) < 0
+    assert not place.processes()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_step_has_beside_its_workspace_counts_too(place):
+    home = place.new_workspace(1)
+    job = place.script(f"head -c 3000000 /dev/zero > {home}/big; exec sleep 1000", beside=(home,), workspace_limit=MB)
+    if place.users:
+        os.chown(home, place.users.builds[0], place.users.builds[0])
+    assert (await place.run(job)).why == "workspace_limit"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_processes_share_is_counted_once(place):
+    program = "import os, time; held = b'x' * 80_000_000; [os.fork() for _ in range(2)]; time.sleep(1.5)"
+    ended = await place.run(place.job(PYTHON, "-I", "-S", "-c", program, memory_limit=200 * MB))
+    assert (ended.why, ended.exit_code) == ("", 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_number_of_open_files_is_limited_and_no_memory_is_dumped(place):
+    await place.run(place.script("ulimit -n; ulimit -Hn; ulimit -c", open_files_limit=77))
+    assert place.log() == b"77\n77\n0\n"
 
 
 # ------------------------------------------------------------------------------------------------ nothing is left

@@ -57,7 +57,7 @@ KILL_AGAIN = 0.05
 MEASURE, MEASURE_NEAR = 0.5, 0.1
 #: Seconds between two looks at how full the disk is; how long a workspace is counted at a time, and the pause after that;
 #: and until it is counted again though the disk does not look as if it had been filled.
-GLANCE, COUNT, COUNT_PAUSE, COUNT_AGAIN = 1.0, 0.02, 0.08, 30.0
+GLANCE, COUNT, COUNT_PAUSE, COUNT_AGAIN = 1.0, 0.02, 0.08, 10.0
 #: For each second that was spent on looking, so many pass before the next look.
 SPARING = 20
 #: Seconds that the command may take that ends what is not below this process.
@@ -813,7 +813,9 @@ class Disk:
     def _is_suspect(self, now: float) -> bool:
         if now >= self._forced_at:
             return True
-        return now >= self._again_at and self._counted + self._taken() - self._taken_before > self._limit
+        taken = self._taken()
+        self._taken_before = min(taken, self._taken_before)  # others have made room, and the step may fill it
+        return now >= self._again_at and self._counted + taken - self._taken_before > self._limit
 
     def _count_on(self, sizes: Iterator[int], began: float) -> None:
         for size in sizes:
