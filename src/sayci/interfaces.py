@@ -419,6 +419,10 @@ class Store(Protocol):
         """When the next status may be tried; None when all is told."""
         ...
 
+    async def check(self) -> None:
+        """Read and write something.  Raises Unavailable where that cannot be done now."""
+        ...
+
     async def hasten_statuses(self, by: float) -> None:
         """Let all tries that are to come be made `by` seconds earlier: the clock was set back by so many."""
         ...

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from sayci.errors import CannotStart, Unavailable
+from sayci.store.trouble import Complaints, first_line, words_of
 
 #: Seconds that a statement waits for a lock which another process holds.
 BUSY_TIMEOUT = 5.0
@@ -27,6 +28,8 @@ _SHARED: dict[str, Any] = {"max_overflow": 0, "hide_parameters": True}
 # "55P03" is PostgreSQL's lock_not_available; the other number is any, as long as it is always the same.
 _LOCK_NOT_AVAILABLE, _SERVERS_LOCK = "55P03", 0x7361796369
 _BUSY, _LOCKED = 5, 6  # SQLITE_BUSY, SQLITE_LOCKED (https://sqlite.org/rescode.html)
+
+_complaints = Complaints()
 
 
 def read_url(url: str) -> URL:
@@ -160,7 +163,8 @@ def explained(error: Exception) -> Exception:
     if isinstance(error, exc.IntegrityError | exc.DataError | exc.ProgrammingError | exc.NotSupportedError):
         return error
     if isinstance(error, exc.DBAPIError):
-        return Unavailable("the database cannot do it now", _first_line(error.orig))
+        _complaints.add(error)
+        return Unavailable("the database cannot do it now", words_of(error))
     if isinstance(error, exc.TimeoutError):
         return Unavailable("the database has no free connection")
     return error
@@ -178,11 +182,7 @@ def is_for_all(error: Exception) -> bool:
     return error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None
 
 
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def cannot_open(url: URL, error: Exception) -> CannotStart:
     """What to say of an error while the database was opened or migrated."""
     orig = error.orig if isinstance(error, exc.DBAPIError) else error
-    return CannotStart("cannot open the database", _shown(url), _first_line(orig))
+    return CannotStart("cannot open the database", _shown(url), first_line(orig))

@@ -6,6 +6,7 @@ People themselves are in accounts.py.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,13 @@ class Known:
         """The actor, unless the credential has expired."""
         is_over = self.expires_at is not None and now >= self.expires_at
         return None if is_over or (self.last_used_at and now - self.last_used_at >= self.idle) else self.actor
+
+
+def try_to_write(connection: Connection) -> None:
+    """Write something and take it back: raises where nothing can be written.  An expired code lets nobody in."""
+    digest = os.urandom(32)
+    connection.execute(sa.insert(sign_in_codes).values(digest=digest, expires_at=0.0))
+    connection.execute(sa.delete(sign_in_codes).where(sign_in_codes.c.digest == digest))
 
 
 def add_token(

@@ -23,6 +23,7 @@ from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 from sayci.store import accounts, builds, deliveries, outlooks, people, projects, statuses
+from sayci.store.check import Check
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
 from sayci.store.memory import Memory
 from sayci.store.migrate import migrate
@@ -69,6 +70,7 @@ class SqlStore:
         self._tokens: Memory[bytes, Known] = Memory()
         self._sessions: Memory[bytes, Known] = Memory()
         self._closing: Deferred[None] | None = None
+        self._check = Check(lambda: self._write(people.try_to_write))
 
     @classmethod
     def open(
@@ -115,6 +117,13 @@ class SqlStore:
 
     def _write(self, work: Callable[[Connection], Value], *outdated: Memory[Any, Any]) -> Deferred[Value]:
         return self._writer.do(work, lambda: _forget(outdated))
+
+    # -- itself
+
+    async def check(self) -> None:
+        """A good answer to the writing holds for a few seconds."""
+        await self._read(statuses.next_due)
+        await self._check.ask()
 
     # -- projects
 

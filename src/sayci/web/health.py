@@ -217,7 +217,7 @@ class Health:
         self._metrics = metrics
         self._clock = clock
         self._wall = wall
-        self._checks: Mapping[str, Check] = {"database": store.next_due, **(checks or {})}
+        self._checks: Mapping[str, Check] = {"database": store.check, **(checks or {})}
         self.app.route("/healthz", methods=["GET"])(self.healthz)
         self.app.route("/metrics", methods=["GET"])(self.metrics)
 
