@@ -17,7 +17,7 @@ from sayci.acme.directory import CertificateDirectory
 from sayci.acme.endpoint import AcmePort
 from sayci.acme.jose import Binding
 from sayci.acme.keeper import Keeper
-from sayci.acme.port import TlsFront
+from sayci.acme.port import WAITING_LIMIT, TlsFront
 from sayci.acme.transport import authority_agent
 from sayci.errors import CannotStart
 from sayci.options import AcmeSettings, ServerSettings
@@ -31,11 +31,13 @@ class Https:
 
     _log = Logger()
 
-    def __init__(self, port: AcmePort, settings: ServerSettings, site: IProtocolFactory, reactor: Any) -> None:
+    def __init__(
+        self, port: AcmePort, settings: ServerSettings, site: IProtocolFactory, reactor: Any, connections: int
+    ) -> None:
         """Raises CannotStart for a directory that cannot be used, Invalid for what is no host name."""
         self._path = port.directory.absolute()
         self._reactor = reactor
-        self.front = TlsFront(site, reactor)
+        self.front = TlsFront(site, reactor, waiting_limit=min(WAITING_LIMIT, connections // 4))
         self._http = HttpResponder()
         self._directory = CertificateDirectory(self._path)
         self._directory.take()

@@ -71,13 +71,14 @@ def _on_this_machine(host: str) -> tuple[str, ...]:
 
 
 class Ports:
-    """All that this server listens at; `site` is what it serves."""
+    """All that this server listens at; `site` is what it serves, to at most so many `connections` at a time."""
 
-    def __init__(self, settings: ServerSettings, site: IProtocolFactory, reactor: Any) -> None:
+    def __init__(self, settings: ServerSettings, site: IProtocolFactory, reactor: Any, connections: int) -> None:
         self._settings = settings
         self._site = site
         self._reactor = reactor
         self._sockets = SharedSockets(reactor)
+        self._connections = connections
         self._open: list[IListeningPort] = []
         self.addresses = Addresses(settings.public_url)
         #: Directories with keys in them.
@@ -118,7 +119,7 @@ class Ports:
         from sayci.https import Https  # noqa: PLC0415 - it takes memory that a server without certificates does not need
 
         if self.https is None:
-            self.https = Https(port, self._settings, self._site, self._reactor)
+            self.https = Https(port, self._settings, self._site, self._reactor, self._connections)
         self.https.check(port)
         self.private.append(port.directory.absolute())
         listening = self._take(port.sub_endpoint, self.https.front)

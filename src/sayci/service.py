@@ -28,6 +28,7 @@ from sayci import __version__
 from sayci.background import Background
 from sayci.bus import Bus
 from sayci.data_directory import WORKSPACES, DataDirectory
+from sayci.descriptors import for_connections, raise_limit
 from sayci.errors import SayciError, Unavailable
 from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
@@ -94,8 +95,10 @@ class Sayci(Service):
         places = [self._data.path, *(self._data.path / name for name in ("mirrors", "builds", WORKSPACES))]
         self._space = Space(partial(measured, places), settings.reserves)
         self._metrics.watch_space(self._space)
-        self._site = make_site(Resource(), clock=reactor, answered=self._metrics.answered)
-        self._ports = Ports(settings, self._site, reactor)
+        connections = for_connections(raise_limit(), settings.slots)
+        self._site = make_site(Resource(), clock=reactor, answered=self._metrics.answered, connections=connections)
+        self._metrics.watch_crowd(self._site.crowd)
+        self._ports = Ports(settings, self._site, reactor, connections)
         self._addresses = self._ports.addresses
         self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()

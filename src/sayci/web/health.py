@@ -29,6 +29,7 @@ from sayci.report import DueStatus
 from sayci.space import NoSpace, Space
 from sayci.step import StepState
 from sayci.web.answer import JSON, answer
+from sayci.web.crowd import Crowd
 
 #: Seconds after which a part that has not answered is taken for ill.
 PATIENCE = 5.0
@@ -103,6 +104,11 @@ class Metrics:
     def watch_each(self, name: str, words: str, label: str, counts: Callable[[], Mapping[str, float]]) -> None:
         """Add a gauge for each value of a label that there is when somebody looks; strangers must not choose the values."""
         self.registry.register(_Gauges(name, words, label, counts))
+
+    def watch_crowd(self, crowd: Crowd) -> None:
+        """Add how many are connected, and how many had to make room."""
+        self.watch("sayci_connections", "Clients that are connected now", lambda: len(crowd))
+        self.watch("sayci_connections_dropped", "Connections that had to make room", lambda: crowd.dropped)
 
     def watch_certificates(self, certificates: Certificates) -> None:
         """Add when each certificate ends, and how its renewal goes."""

@@ -27,6 +27,8 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from sayci.delivery import BODY_LIMIT
+from sayci.tries import network_of
+from sayci.web.crowd import Crowd
 from sayci.web.problems import problem, problem_of
 
 #: The longest body where the path says nothing else, in bytes.
@@ -35,6 +37,8 @@ SMALL_BODY = 1024 * 1024
 IN_MEMORY = 128 * 1024
 #: At most so many bodies are in temporary files at a time, so that strangers cannot fill the disk with them.
 SPOOLED_LIMIT = 64
+#: How many connections may be open at a time where nothing else is said.
+CONNECTIONS = 1000
 #: Seconds without a byte after which a client is given up, and seconds after which a request must have arrived whole.
 IDLE_LIMIT = 60.0
 ARRIVAL_LIMIT = 120.0
@@ -197,11 +201,15 @@ class Channel(http.HTTPChannel):
     _host: Any = None
     _strict: bytes | None = None
     _served = False
+    network = ""  # of the client
 
     def connectionMade(self) -> None:
         """Somebody has connected."""
         self.site.channels.add(self)
         super().connectionMade()
+        self.network = network_of(getattr(self.transport.getPeer(), "host", None) or "local")
+        if not self.site.crowd.arrived(self):
+            self.drop()
 
     def retire(self) -> None:
         """End after the answer that is being made, at once where there is none to make."""
@@ -215,6 +223,11 @@ class Channel(http.HTTPChannel):
     def _end_unasked(self) -> None:
         if not self._answering and self._since is None:
             self.loseConnection()
+
+    def drop(self) -> None:
+        """End the connection at once: there is no room for it."""
+        self.refused = True
+        self._abort()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
@@ -271,6 +284,7 @@ class Channel(http.HTTPChannel):
         if not self.refused:
             self._since = None
             self._answering = True
+            self.site.crowd.asks(self)
             super().allContentReceived()
 
     def requestDone(self, request: http.Request) -> None:
@@ -278,6 +292,7 @@ class Channel(http.HTTPChannel):
         self._answering = False
         self._served = True
         self.persistent = self.persistent and not self.site.retiring
+        self.site.crowd.waits(self)
         super().requestDone(request)
 
     def getHost(self) -> Any:
@@ -356,6 +371,7 @@ class Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection has ended."""
+        self.site.crowd.left(self)
         if self._end is not None and self._end.active():
             self._end.cancel()
         super().connectionLost(reason)
@@ -365,8 +381,8 @@ class Channel(http.HTTPChannel):
 class Site(server.Site):
     """A Site of `Channel` and `Request`.
 
-    `channels` are the connections; `in_files` counts the bodies that are in temporary files now;
-    `strict_transport` is said with every answer over TLS.
+    `channels` are the connections, and `crowd` says how many there may be; `in_files` counts the bodies that are in
+    temporary files now; `strict_transport` is said with every answer over TLS.
     """
 
     protocol = Channel  # type: ignore[assignment]  # without the proxy that would choose between HTTP/1.1 and 2
@@ -384,6 +400,7 @@ class Site(server.Site):
         access_log: bool,
         answered: Callable[[int], None],
         strict_transport: bytes,
+        connections: int,
     ) -> None:
         # Twisted would read any form of any size into `args`; who wants one reads it with limits of its own.
         super().__init__(resource, timeout=IDLE_LIMIT, reactor=reactor, parsePOSTFormSubmission=False)
@@ -392,6 +409,7 @@ class Site(server.Site):
         self.channels: set[Channel] = set()
         self.retiring = False
         self._empty: Deferred[None] | None = None
+        self.crowd = Crowd(connections)
         self.strict_transport = strict_transport
         self._access_log = access_log
         self._answered = answered
@@ -451,13 +469,21 @@ def make_site(
     access_log: bool = False,
     answered: Callable[[int], None] = lambda _: None,
     strict_transport: bytes = STRICT_TRANSPORT,
+    connections: int = CONNECTIONS,
 ) -> Site:
     """The factory that serves `resource`.
 
     `body_limit` says how long a body may be, in bytes, at a path (raw, without its query).  `clock` measures the limits of
     time.  `access_log` adds a line at debug level for each answer.  `answered` is called with the code of each.
     `strict_transport` is the value of Strict-Transport-Security in every answer over TLS, b"" for none; plain ones have none.
+    `connections` says how many may be open at a time.
     """
     return Site(
-        resource, body_limit, clock, access_log=access_log, answered=answered, strict_transport=strict_transport
+        resource,
+        body_limit,
+        clock,
+        access_log=access_log,
+        answered=answered,
+        strict_transport=strict_transport,
+        connections=connections,
     )
