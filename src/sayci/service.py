@@ -246,6 +246,7 @@ class Sayci(Service):
             people=people,
             logs=logs,
             feeds=api.feeds,
+            bus=bus,
             links=api.links,
             clock=time.time,
             reactor=reactor,

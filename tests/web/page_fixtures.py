@@ -333,6 +333,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         people=people,
         logs=logs,
         feeds=feeds,
+        bus=bus,
         links=links,
         clock=lambda: now[0],
         reactor=reactor,

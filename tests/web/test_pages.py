@@ -367,6 +367,7 @@ async def test_static_files_are_kept_by_browsers_until_they_change(house):
     links = [link for name in ("href", "src") for link in document.attributes(name) if link.startswith("/static/")]
     assert sorted(re.sub(r"\?v=[0-9a-f]{16}$", "", link) for link in links) == [
         "/static/favicon-idle.svg",
+        "/static/live.js",
         "/static/sayci.css",
         "/static/sayci.js",
     ]
@@ -421,7 +422,7 @@ async def test_nothing_else_is_served(house, path):
 
 @pytest_twisted.ensureDeferred
 async def test_the_style_sheet_and_the_script_load_nothing(house):
-    for name in ("sayci.css", "sayci.js"):
+    for name in ("sayci.css", "sayci.js", "live.js"):
         text = (await house.stranger().get(f"/static/{name}")).text
         assert "url(" not in text
         assert "@import" not in text

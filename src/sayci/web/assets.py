@@ -17,6 +17,7 @@ from sayci.web.answer import answer, set_header
 SERVED: Mapping[str, str] = {
     "sayci.css": "text/css; charset=utf-8",
     "sayci.js": "text/javascript; charset=utf-8",
+    "live.js": "text/javascript; charset=utf-8",
     **{f"favicon-{state}.svg": "image/svg+xml" for state in ("attention", "failure", "idle", "running", "success")},
 }
 YEAR = 365 * 86_400

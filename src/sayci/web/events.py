@@ -228,13 +228,18 @@ class Feeds:
         for bell in list(self._bells):
             bell.ring()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether every feed is to end."""
+        return self._closed
+
     async def stream_build(self, request: Request, build: Build) -> None:
         """Send the build at once and whenever it changes, as ``event: build``; ends after the finished one.
 
         Raises Unavailable when too many feeds are open.
         """
         bell = Bell(self._clock)
-        with self._opened(request, bell) as outlet, self._followed(build, bell) as following:
+        with self.opened(request, bell) as outlet, self._followed(build, bell) as following:
             following.read(await self._store.build(build.project_id, build.number))
             bell.ring()
             while True:
@@ -260,7 +265,7 @@ class Feeds:
         """
         build.step(step)
         bell = Bell(self._clock)
-        with self._opened(request, bell) as outlet, self._followed(build, bell) as following:
+        with self.opened(request, bell) as outlet, self._followed(build, bell) as following:
             following.read(await self._store.build(build.project_id, build.number))
             attempt = build.attempt
             while True:
@@ -291,7 +296,11 @@ class Feeds:
         return False
 
     @contextmanager
-    def _opened(self, request: Request, bell: Bell) -> Iterator[Outlet]:
+    def opened(self, request: Request, bell: Bell) -> Iterator[Outlet]:
+        """An answer that is a feed, and counts as one; raises Unavailable when too many are open.
+
+        `bell` is rung when all feeds are to end: see `is_closed`.
+        """
         if self._closed:
             raise Unavailable("the server is about to end; come back to the next one")
         if self.open >= self._limit:

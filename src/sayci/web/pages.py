@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
+from sayci.bus import Bus
 from sayci.inbox import Inbox
 from sayci.interfaces import Certificates, Isolation, LogStore, Store
 from sayci.outlook import Outlooks
@@ -16,6 +17,7 @@ from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
 from sayci.web.assets import Assets
+from sayci.web.changes import Changes
 from sayci.web.events import Feeds
 from sayci.web.forms import read_form
 from sayci.web.frame import Answer, Frame, SeeOther
@@ -53,6 +55,7 @@ class Pages:
         people: People,
         logs: LogStore,
         feeds: Feeds,
+        bus: Bus,
         links: Links,
         clock: Callable[[], float],
         reactor: IReactorTime,
@@ -73,11 +76,12 @@ class Pages:
             isolation=isolation,
             needs_you=status.needs_a_person,
         )
+        changes = Changes(feeds, bus, reactor)
         self._put_on(self._frame)
-        HomePage(outlooks, scheduler, clock).put_on(self._frame)
+        HomePage(outlooks, scheduler, changes, clock).put_on(self._frame)
         AccessPages(self._sessions, sign_in, people).put_on(self._frame)
         PeoplePages(people, links).put_on(self._frame)
-        ProjectPage(store, outlooks, scheduler, links, clock).put_on(self._frame)
+        ProjectPage(store, outlooks, scheduler, changes, links, clock).put_on(self._frame)
         BuildPages(store, scheduler, logs, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, links).put_on(self._frame)
         LogPages(store, logs, feeds, reactor).put_on(self._frame)

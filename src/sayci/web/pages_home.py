@@ -14,8 +14,9 @@ from sayci.project import Project
 from sayci.scheduler import Scheduler
 from sayci.usual import starts
 from sayci.web.bars import Bar, bars_of
+from sayci.web.changes import Changes
 from sayci.web.frame import Answer, Frame, Page, Visit
-from sayci.web.reading import whole_number
+from sayci.web.reading import wants_events, whole_number
 from sayci.web.sayings import (
     ATTENTION,
     mark_in_list,
@@ -122,8 +123,9 @@ def chosen(summaries: Sequence[Summary], wanted: Wanted) -> list[Summary]:
 class HomePage:
     """``/``, for everybody who has signed in."""
 
-    def __init__(self, outlooks: Outlooks, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+    def __init__(self, outlooks: Outlooks, scheduler: Scheduler, changes: Changes, clock: Callable[[], float]) -> None:
         self._outlooks = outlooks
+        self._changes = changes
         self._scheduler = scheduler
         self._clock = clock
         self._summaries: dict[int, Summary] = {}
@@ -134,10 +136,13 @@ class HomePage:
 
     async def home(self, visit: Visit) -> Answer:
         """How all projects stand, what runs and what waits."""
+        if wants_events(visit.request):
+            await self._changes.stream(visit.request)
+            return None
         wanted = _wanted(visit)
         summaries = self._summaries_of(await self._outlooks.all())
         if not summaries:
-            return Page("first_run.html", {})
+            return Page("first_run.html", {"changes": "/"})
         waiting, running = self._scheduler.waiting_and_running()
         now = self._clock()
         marks = {each.outlook.project.name: each.mark for each in summaries}
@@ -148,6 +153,7 @@ class HomePage:
             "page_mark": worst([*set(marks.values()), *(["running"] if running else [])]),
             "rows": [_row(summary, now) for summary in found[first : first + PROJECTS_SHOWN]],
             "wanted": wanted,
+            "changes": "/",
             "found": len(found),
             "more": len(found) > first + PROJECTS_SHOWN,
             "is_searchable": len(summaries) > FEW or wanted != Wanted(),

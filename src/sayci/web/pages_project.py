@@ -22,9 +22,10 @@ from sayci.usual import LIKE
 from sayci.web.answer import answer, set_header
 from sayci.web.badge import badge, markup
 from sayci.web.bars import bars_of
+from sayci.web.changes import Changes
 from sayci.web.frame import Answer, Frame, Page, SeeOther, Visit
 from sayci.web.pages_builds import before_of
-from sayci.web.reading import PROJECT
+from sayci.web.reading import PROJECT, wants_events
 from sayci.web.sayings import mark_of, mark_of_project, saying_of_project, worst
 from sayci.web.wire import Links
 
@@ -117,8 +118,15 @@ class ProjectPage:
     """Looks at one project."""
 
     def __init__(
-        self, store: Store, outlooks: Outlooks, scheduler: Scheduler, links: Links, clock: Callable[[], float]
+        self,
+        store: Store,
+        outlooks: Outlooks,
+        scheduler: Scheduler,
+        changes: Changes,
+        links: Links,
+        clock: Callable[[], float],
     ) -> None:
+        self._changes = changes
         self._store = store
         self._outlooks = outlooks
         self._scheduler = scheduler
@@ -134,6 +142,9 @@ class ProjectPage:
     async def project(self, visit: Visit, project: str) -> Answer:
         """How it stands, its builds, what is deployed."""
         known = await self._store.project(PROJECT.read(project))
+        if wants_events(visit.request):
+            await self._changes.stream(visit.request, known.id)
+            return None
         wanted, before = _wanted(visit), before_of(visit)
         outlook, refs = await self._outlooks.of(known), await self._store.refs(known.id)
         page = await self._builds(known, wanted, before)
@@ -151,6 +162,7 @@ class ProjectPage:
             "next": page.next,
             "before": before,
             "wanted": wanted,
+            "changes": f"/{known.name}",
             "results": RESULTS,
             "causes": CAUSES,
             "branches": [branch for ref, _ in refs if (branch := branch_of(ref)) is not None],

@@ -1,0 +1,129 @@
+// sayci: a page that lists things stays as it is on the server, and times that grow do. Without this, reload.
+(() => {
+  "use strict";
+  const body = document.body;
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // Times that grow, by the server's clock.
+  const ahead = Date.now() / 1000 - Number(body.dataset.now || Date.now() / 1000);
+  const now = () => Date.now() / 1000 - ahead;
+  const duration = (seconds) => {
+    const whole = Math.max(0, Math.round(seconds));
+    const two = (number) => String(number).padStart(2, "0");
+    const minutes = Math.floor(whole / 60);
+    return minutes < 60 ? `${minutes}:${two(whole % 60)}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
+  };
+  const against = (elapsed, usual) => {
+    if (!usual) return `${duration(elapsed)} so far`;
+    if (elapsed <= usual) return `${duration(elapsed)} of usually ${duration(usual)}`;
+    return `${duration(elapsed)}, longer than the usual ${duration(usual)}`;
+  };
+  const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+  const tick = () => {
+    for (const each of all("[data-since]")) say(each, duration(now() - Number(each.dataset.since)));
+    for (const each of all("progress[data-begun]")) {
+      const elapsed = now() - Number(each.dataset.begun);
+      each.value = Math.min(each.max, elapsed);
+      each.classList.toggle("late", elapsed > each.max);
+    }
+    for (const each of all("p[data-begun]")) {
+      say(each, against(now() - Number(each.dataset.begun), Number(each.dataset.usual || 0)));
+    }
+  };
+  setInterval(tick, 1000);
+
+  // What the server says has changed: the page is asked for again, and what is different in it takes its place.
+  if (!body.dataset.changes || !window.EventSource) return;
+  const told = document.getElementById("told");
+  const lost = document.getElementById("lost");
+  const seen = new Map();
+  let asking = false;
+  let again = false;
+  let last = 0;
+  let gone = 0;
+
+  const isHeld = (region) => {
+    const selection = getSelection();
+    const isSelected = selection && !selection.isCollapsed && selection.containsNode(region, true);
+    const active = document.activeElement;
+    return isSelected || (region.contains(active) && active.matches("input, textarea, select"));
+  };
+  const keyOf = (element) => element.id || element.getAttribute("href") || element.getAttribute("name");
+  const put = (region, fresh) => {
+    const active = region.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+    const nodes = [...fresh.childNodes].map((node) => document.importNode(node, true));
+    region.replaceChildren(...nodes);
+    if (active) all("a, button, summary", region).find((each) => keyOf(each) === active)?.focus({ preventScroll: true });
+  };
+  const icons = (page) => {
+    const sprite = document.querySelector("body > svg[hidden]");
+    for (const symbol of all("body > svg[hidden] > symbol", page)) {
+      if (!document.getElementById(symbol.id)) sprite?.append(document.importNode(symbol, true));
+    }
+  };
+  const patch = (page) => {
+    icons(page);
+    const before = document.querySelector("h1")?.textContent;
+    let isWhole = true;
+    const places = new Set(all("[data-live]").map((region) => region.dataset.live));
+    if (all("[data-live]", page).some((fresh) => !places.has(fresh.dataset.live))) {
+      if (document.activeElement?.matches("input, textarea, select")) return false;
+      location.reload();
+      return true;
+    }
+    for (const region of all("[data-live]")) {
+      const name = region.dataset.live;
+      const fresh = page.querySelector(`[data-live="${CSS.escape(name)}"]`);
+      if (!fresh) { location.reload(); return true; }
+      const text = fresh.outerHTML;
+      if (seen.get(name) === text) continue;
+      if (isHeld(region)) { isWhole = false; continue; }
+      seen.set(name, text);
+      put(region, fresh);
+    }
+    document.title = page.title;
+    const icon = document.querySelector('link[rel="icon"]');
+    const other = page.querySelector('link[rel="icon"]');
+    if (icon && other && icon.getAttribute("href") !== other.getAttribute("href")) icon.setAttribute("href", other.getAttribute("href"));
+    const after = document.querySelector("h1")?.textContent;
+    if (told && after !== before) told.textContent = after;
+    tick();
+    return isWhole;
+  };
+
+  const look = async () => {
+    if (asking) { again = true; return; }
+    asking = true;
+    again = false;
+    try {
+      const wait = last + (document.hidden ? 5000 : 1000) - Date.now();
+      if (wait > 0) await new Promise((done) => { setTimeout(done, wait); });
+      last = Date.now();
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 404) { feed.close(); location.reload(); return; }
+      if (answer.ok && !patch(new DOMParser().parseFromString(await answer.text(), "text/html"))) {
+        setTimeout(look, 2000);
+      }
+    } catch { // the network is away; the feed tells when it is back
+    } finally {
+      asking = false;
+      if (again) look();
+    }
+  };
+
+  const feed = new EventSource(body.dataset.changes);
+  feed.addEventListener("change", look);
+  feed.addEventListener("open", () => {
+    if (gone) look();
+    gone = 0;
+    if (lost) lost.hidden = true;
+  });
+  feed.addEventListener("error", () => { gone = gone || Date.now(); });
+  setInterval(() => {
+    if (!gone || !lost || Date.now() - gone < 3000) return;
+    lost.hidden = false;
+    say(lost, `Not live since ${duration((Date.now() - gone) / 1000)}; trying again.`);
+  }, 1000);
+  addEventListener("pagehide", () => feed.close());
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+})();
