@@ -369,6 +369,22 @@ async def test_a_deploy_that_never_started_is_started(claimed, runner_of, launch
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_step_is_ended_before_its_build_is_given_up(
+    claimed, runner_of, launcher, ledger, sources, tmp_path, store, monkeypatch
+):
+    build = await left_in(TEST, claimed, ledger, sources, tmp_path)
+
+    async def broken(*_, **__):
+        raise ValueError
+
+    monkeypatch.setattr(store, "variables", broken)
+    runner = runner_of(build)
+    await runner.run()
+    assert runner.build.result is Result.ERROR
+    assert ("cancel", key_of(build, TEST)) in launcher.transcript
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_checkout_that_was_interrupted_is_made_again(claimed, runner_of, launcher, ledger, sources, tmp_path):
     build = await claimed()
     build = await ledger.advance(build.id, lambda build: build.with_step(build.step(CHECKOUT).started(NOW)))

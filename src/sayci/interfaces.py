@@ -30,9 +30,10 @@ class Job:
     """A command to run as a step, and all that it is given.
 
     `key` names the step's run directory below the launcher's root, such as "12/1-test" (see buildlog.key_of): its log is
-    the file `log` in there.  `environment` is the whole environment of the command.  `secrets` never appear in the log,
-    nor do their usual encodings (see buildlog.masks_of).  `workspace` is where the command runs; `beside` are the other
-    directories that are the step's, such as its home.  `grace` is the time between TERM and KILL, in seconds.
+    the file `log` in there.  An empty log that is there before the start says of a key that nothing of it has run, where
+    otherwise nothing would be known.  `environment` is the whole environment of the command.  `secrets` never appear in
+    the log, nor do their usual encodings (see buildlog.masks_of).  `workspace` is where the command runs; `beside` are
+    the other directories that are the step's, such as its home.  `grace` is the time between TERM and KILL, in seconds.
     """
 
     key: str

@@ -154,6 +154,7 @@ class Runner:
             await self._advance(self._interrupted)
         except Exception as error:  # noqa: BLE001 - whatever it is, the build must not stay "running"; it is logged
             self._log.failure("build {project} #{number} failed", project=self.build.project, number=self.build.number)
+            await self._end_steps()
             told = (
                 str(error)
                 if isinstance(error, SayciError)
@@ -164,6 +165,13 @@ class Runner:
 
     def _cancelled(self) -> bool:
         return self._cancel_asked
+
+    async def _end_steps(self) -> None:
+        """End what runs of a build that cannot go on: nobody would look after it any more."""
+        for step in self.build.steps:
+            if step.state is StepState.RUNNING and step.handle is not None and step.name != CHECKOUT:
+                self._launcher.cancel(step.handle)
+                await self._launcher.result(step.handle)
 
     # -- the sequence
 
@@ -322,6 +330,8 @@ class Runner:
             return None
         job = self._job(name, orders, workspace)
         # The key is recorded before anything runs: a later server finds the step by it, or finds that it never started.
+        # For that the run directory is made before: one that is not there may have been lost with all that was in it.
+        self._logs.writer(job.key).close()
         await self._step_started(name, job.key)
         if self._cancelled():
             return Ended(None, "cancelled")

@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThread
 from sayci.errors import CommitNotFound, RepositoryRefused, RepositoryUnreachable
 from sayci.git import Policy
 from sayci.interfaces import Remote
+from sayci.mirrors.mirror import holds_in
 from sayci.mirrors.sources import GitSources
 from tests.gitserver import ENVIRONMENT, GitServer, Repository, a_repository, processes_mentioning
 
@@ -436,7 +437,7 @@ async def test_a_discarded_workspace_is_gone_and_again_is_no_trouble(place, sour
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_a_killed_server_left_is_swept_but_for_builds_that_go_on(place, sources_of, log):
+async def test_what_a_killed_server_left_is_swept_but_for_builds_that_go_on(place, sources_of, log, mirror_path):
     commit = place.repository().commit({"a": "1"})
     killed = sources_of()
     ended, running = [await killed.checkout(1, place.remote(), commit, number, log.append) for number in (1, 2)]
@@ -446,6 +447,7 @@ async def test_what_a_killed_server_left_is_swept_but_for_builds_that_go_on(plac
     assert not ended.exists()
     assert (running / "tree" / "a").exists()
     assert (fresh / "tree" / "a").exists()
+    assert {number for _, held in holds_in(mirror_path.parent) for number in held} == {2, 3}
     await again.sweep([])
     assert running.exists()
 

@@ -83,6 +83,12 @@ async def test_what_never_started_can_be_started_again(root, job, tmp_path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_run_directory_with_nothing_but_a_log_says_that_nothing_has_started(root):
+    a_run(root, log=b"")
+    assert (await Launcher(reactor, root).result(KEY)).why == "never_started"
+
+
+@pytest_twisted.ensureDeferred
 async def test_no_python_is_an_error_and_nothing_has_started(root, job):
     missing = Launcher(reactor, root, python="/nowhere/python")
     with pytest.raises(LauncherError) as caught:

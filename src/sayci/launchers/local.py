@@ -334,6 +334,8 @@ class RunDirectory:
 
     def _unrecorded(self) -> Ended:
         if self._read(shim.LOCK) is None:
+            if self._read(shim.LOG) == b"":  # made before the key was recorded; the lock is the first that a start adds
+                return Ended(None, "never_started")
             return Ended(None, _LOST, "nothing is known of it")
         known = self._shim()
         if known is not None:

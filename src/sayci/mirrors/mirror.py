@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -166,6 +166,20 @@ def _format_of(mirror: Path) -> str:
 
 def _packs_in(mirror: Path) -> int:
     return sum(1 for _ in (mirror / "objects" / "pack").glob("*.pack"))
+
+
+def holds_in(mirrors: Path) -> Iterator[tuple[int, list[int]]]:
+    """For each mirror, which builds hold a commit of it: project's id, builds' ids."""
+    for mirror in mirrors.glob("*.git"):
+        builds = {path.name for path in (mirror / git.BUILDS).glob("[0-9]*")}
+        try:
+            packed = (mirror / "packed-refs").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            packed = ""
+        builds |= {line.rpartition("/")[2] for line in packed.splitlines() if f" {git.BUILDS}/" in line}
+        numbers = sorted(int(name) for name in builds if name.isdecimal())
+        if numbers and mirror.stem.isdecimal():
+            yield int(mirror.stem), numbers
 
 
 def _sweep(mirror: Path) -> None:

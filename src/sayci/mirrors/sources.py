@@ -19,7 +19,7 @@ from sayci.interfaces import Remote, Users
 from sayci.mirrors import askpass, removal, workspace
 from sayci.mirrors.client import Deadline, Git
 from sayci.mirrors.command import FILE_LIMIT, MEMORY_LIMIT, Commands, Reactor
-from sayci.mirrors.mirror import Mirror
+from sayci.mirrors.mirror import Mirror, holds_in
 from sayci.mirrors.threads import Threads
 
 
@@ -78,6 +78,7 @@ class GitSources:
         # What an earlier server was removing; looked up now, while nothing of ours is in there yet.
         self._left = removal.left_behind(self._directory) + removal.left_behind(self._workspaces)
         self._found = sorted(path for path in self._workspaces.iterdir() if path.name.isdecimal())
+        self._holds = dict(holds_in(self._directory))
         if users is not None:
             _keep(users, self._found)
 
@@ -163,6 +164,16 @@ class GitSources:
             for path in found:
                 if path.name not in kept:
                     await self._remove_workspace(path)
+        holds, self._holds = self._holds, {}
+        for project_id, builds in holds.items():
+            await self._let_go(project_id, [build_id for build_id in builds if str(build_id) not in kept])
+
+    async def _let_go(self, project_id: int, builds: Sequence[int]) -> None:
+        mirror, deadline = self._mirror(project_id), self._deadline(self._fetch_limit)
+        with self._nothing_raised("letting go of what ended builds held in the mirror", project_id):
+            for build_id in builds:
+                async with mirror.held(deadline):
+                    await mirror.forget(build_id, deadline)
 
     async def remove(self, project_id: int) -> None:
         """Remove the project's mirror."""
