@@ -16,6 +16,7 @@ class Cause(enum.Enum):
     PUSH = "push"
     MANUAL = "manual"
     REBUILD = "rebuild"
+    CATCH_UP = "catch-up"  #: found by asking the repository: nobody had told of it
     DEPLOY = "deploy"  #: a person asked for the deploy of a commit that is green
 
 
@@ -44,7 +45,7 @@ class NewBuild:
     """A build that is to be made; the store gives it its number.
 
     `source` is the number of the build that is run again or whose commit is deployed.  `supersedes` says that queued
-    builds of the same ref, made by pushes, are cancelled by this one.
+    builds of the same ref that no person has asked for are cancelled by this one.
     """
 
     project_id: int

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -50,6 +51,8 @@ class Inbox:
         self._waiting: deque[tuple[Delivery, Change]] = deque()
         self._replaying: set[int] = set()
         self._background = Background()
+        self._deciding = DeferredLock()
+        self._listeners: list[set[tuple[int, str]]] = []
         self._busy = False
         self._stopped = False
 
@@ -75,8 +78,37 @@ class Inbox:
 
     def put(self, delivery: Delivery, change: Change) -> None:
         """A fresh delivery with the verdict `received`, which is on disk."""
+        for heard in self._listeners:
+            heard.add((delivery.project_id, change.ref))
         self._waiting.append((delivery, change))
         self._wake()
+
+    @contextmanager
+    def listening(self) -> Iterator[set[tuple[int, str]]]:
+        """Within the block, of which refs of which projects a delivery has come: what is known otherwise may be older."""
+        heard: set[tuple[int, str]] = set()
+        self._listeners.append(heard)
+        try:
+            yield heard
+        finally:
+            # By identity: two that have heard the same are equal.
+            self._listeners = [listener for listener in self._listeners if listener is not heard]
+
+    async def find(self, project: Project, change: Change, heard: set[tuple[int, str]]) -> bool:
+        """Build a branch's head of which no delivery has told, unless one has meanwhile; whether that is seen to.
+
+        `heard` is what was heard since before the repository was asked.
+        """
+        await self._deciding.acquire()
+        try:
+            told = {(delivery.project_id, other.ref) for delivery, other in self._waiting}
+            if (project.id, change.ref) in heard | told:
+                return False
+            if not await self._store.was_built(project.id, change.ref, change.commit):
+                await self._ledger.add(trigger.build_of_find(project, change))
+            return True
+        finally:
+            self._deciding.release()
 
     async def replay(self, project: Project, delivery_id: int) -> Delivery:
         """Look at a delivery again, with the project's present settings; it never deploys.
@@ -110,7 +142,11 @@ class Inbox:
         try:
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-                await self._look_at(together)
+                await self._deciding.acquire()
+                try:
+                    await self._look_at(together)
+                finally:
+                    self._deciding.release()
         finally:
             self._busy = False
             self._wake()
@@ -141,7 +177,13 @@ class Inbox:
         if ignored:
             return (await self._ledger.settle(delivery.id, Verdict.IGNORED, ignored)).delivery
         project = await self._store.project_by_id(delivery.project_id)
-        is_new = not replayed and not await self._store.was_built(project.id, change.ref, change.commit)
+        was_built = await self._store.was_built(project.id, change.ref, change.commit)
+        if was_built and not replayed:
+            found = await self._store.found_build(project.id, change.ref, change.commit)
+            if found is not None and await self._store.is_newest(found):
+                words = f"Built already: #{found.number} found the commit by asking the repository."
+                return (await self._ledger.settle(delivery.id, Verdict.IGNORED, words)).delivery
+        is_new = not replayed and not was_built
         new = trigger.build_of_push(project, change, delivery.id, is_new=is_new)
         return (await self._ledger.settle(delivery.id, Verdict.BUILT, "", new)).delivery
 

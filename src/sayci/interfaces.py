@@ -403,8 +403,22 @@ class Store(Protocol):
         """Whether there is a build of that commit and ref already."""
         ...
 
+    async def found_build(self, project_id: int, ref: str, commit: str) -> Build | None:
+        """The build of that commit and ref that was found by asking the repository; None when there is none."""
+        ...
+
     async def is_newest(self, build: Build) -> bool:
         """Whether no later build of the same ref and project has another commit."""
+        ...
+
+    # -- branches
+
+    async def seen_heads(self, project_id: int) -> Mapping[str, str] | None:
+        """The commit of each branch when the repository was asked last; None when it never was."""
+        ...
+
+    async def see_heads(self, project_id: int, now: Mapping[str, str]) -> None:
+        """Replace them by what the repository says now.  Nothing for a project that is gone."""
         ...
 
     # -- commit statuses

@@ -68,6 +68,7 @@ class ServerSettings:
     github_api: str
     grace: float
     reserves: Reserves
+    catch_up: float
     drain: float
     wait: float | None
     limits: Limits
@@ -166,6 +167,12 @@ class Options(UsageOptions):
             "What stays free of the disk: with less no build begins. An amount, a share, or the lesser of both.",
         ],
         ["keep-free-files", None, "10000,2%", "The same of the files (inodes) that the disk has room for."],
+        [
+            "catch-up",
+            None,
+            "3600",
+            "Seconds between two looks at each repository for pushes that nobody told of; 0 does not look.",
+        ],
         ["drain", None, "0", "Seconds for which a server that is asked to end waits for the builds that run."],
         [
             "wait",
@@ -245,6 +252,7 @@ class Options(UsageOptions):
             github_api=_address(self["github-api"]),
             grace=float(_number(self["grace"], 0, 3600)),
             reserves=Reserves(reserve_of(self["keep-free"]), reserve_of(self["keep-free-files"])),
+            catch_up=float(_number(self["catch-up"], 0, 30 * 24 * 3600)),
             drain=float(_number(self["drain"], 0, 7 * 24 * 3600)),
             wait=float(_number(self["wait"], 0, 7 * 24 * 3600)) if self["wait"] else None,
             limits=self._limits(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from twisted.logger import Logger
@@ -63,9 +63,10 @@ class Registry:
         RepositoryRefused (with what is wrong) and RepositoryUnreachable.
         """
         settings = replace(settings, url=check_url(settings.url, self._policy))
-        await self._ask(settings, access_token)
+        heads = await self._ask(settings, access_token)
         secret = new_secret()
         project = await self._store.add_project(settings, secret, access_token, self._clock())
+        await self._store.see_heads(project.id, heads)  # what is there already is not news
         self._bus.publish(ProjectChanged(project))
         self._clone_in_background(project)
         return project, secret
@@ -78,9 +79,10 @@ class Registry:
         if moved:
             check_url(after.url, self._policy)
             self._require_idle(before.id)
-            await self._ask(after, await self._store.access_token(before.id))
+            heads = await self._ask(after, await self._store.access_token(before.id))
         project = await self._store.change_project(name, change)
         if moved:
+            await self._store.see_heads(project.id, heads)
             # Objects of the old address must not stay readable through the mirror of the new one.
             await self._sources.remove(project.id)
             project = await self._store.set_mirror(project.id, MirrorState.CLONING)
@@ -115,7 +117,7 @@ class Registry:
 
     # -- its own
 
-    async def _ask(self, settings: Settings, access_token: str) -> None:
+    async def _ask(self, settings: Settings, access_token: str) -> Mapping[str, str]:
         heads = await self._sources.heads(Remote(settings.url, access_token))
         # An empty repository may be registered: its first push is built like any other.
         if heads and settings.default_branch not in heads:
@@ -124,6 +126,7 @@ class Registry:
                 settings.default_branch,
                 "it has " + " ".join(sorted(heads)[:10]),
             )
+        return heads
 
     def _clone_in_background(self, project: Project) -> None:
         self._background.start(self._clone(project), f"cloning {project.name}")

@@ -27,6 +27,7 @@ from twisted.web.resource import Resource
 from sayci import __version__
 from sayci.background import Background
 from sayci.bus import Bus
+from sayci.catchup import CatchUp
 from sayci.data_directory import WORKSPACES, DataDirectory
 from sayci.descriptors import for_connections, raise_limit
 from sayci.errors import SayciError, Unavailable
@@ -205,18 +206,9 @@ class Sayci(Service):
         self._scheduler = scheduler
         forge = GitHub()
         inbox = Inbox(store, ledger, forge, reactor)
+        catch_up = CatchUp(store, sources, inbox, reactor, interval=settings.catch_up, random=random.random)
         registry = Registry(store, sources, logs, bus, policy, time.time, scheduler.require_idle)
-        pool = HTTPConnectionPool(reactor)
-        statuses = GitHubStatuses(Agent(reactor, pool=pool), reactor, settings.github_api)
-        outbox = Outbox(
-            store,
-            CountedReporter(statuses, metrics),
-            bus,
-            reactor,
-            wall=time.time,
-            page_of=self._addresses.of_status,
-            random=random.random,
-        )
+        pool, outbox = self._outbox(store)
         sign_in, people = self._accounts(store, threads)
         hooks = Hooks(
             store,
@@ -270,6 +262,7 @@ class Sayci(Service):
             registry.stop,
             scheduler.stop,
             inbox.stop,
+            catch_up.stop,
         ]
 
         if https is not None:
@@ -284,6 +277,7 @@ class Sayci(Service):
             for start in (scheduler.start, inbox.start, registry.start):
                 await self._surely(start)
             outbox.start()
+            catch_up.start()
             if settings.sample:
                 await self._add_sample(store, registry, scheduler, sources)
 
@@ -298,6 +292,22 @@ class Sayci(Service):
     def _limits(self) -> Limits:
         stated = self.settings.limits
         return replace(stated, memory_limit=stated.memory_limit or machine.memory() * 3 // 4)
+
+    def _outbox(self, store: SqlStore) -> tuple[HTTPConnectionPool, Outbox]:
+        """The outbox, and the connections that its posts go over."""
+        reactor, metrics, bus, settings = self._reactor, self._metrics, self._bus, self.settings
+        pool = HTTPConnectionPool(reactor)
+        statuses = GitHubStatuses(Agent(reactor, pool=pool), reactor, settings.github_api)
+        outbox = Outbox(
+            store,
+            CountedReporter(statuses, metrics),
+            bus,
+            reactor,
+            wall=time.time,
+            page_of=self._addresses.of_status,
+            random=random.random,
+        )
+        return pool, outbox
 
     def _launcher(self, chosen: Chosen) -> LocalLauncher:
         root = self._data.path / "builds"

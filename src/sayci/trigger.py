@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sayci.build import Build, Cause, NewBuild
 from sayci.change import Change
 from sayci.errors import IllegalMove, NotGreen, NothingToDeploy
@@ -36,6 +38,14 @@ def build_of_push(project: Project, change: Change, delivery_id: int | None, *, 
         delivery_id=delivery_id,
         supersedes=is_new,
     )
+
+
+def build_of_find(project: Project, change: Change) -> NewBuild:
+    """The build of a branch's head that was found by asking the repository: what the push that nobody told of would make.
+
+    It is for a commit that was never built on its branch, and is the branch's head now: so it deploys what is newest.
+    """
+    return replace(build_of_push(project, change, None), cause=Cause.CATCH_UP)
 
 
 def build_by_hand(project: Project, change: Change, asked_by: str) -> NewBuild:

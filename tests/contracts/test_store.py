@@ -848,6 +848,32 @@ async def test_a_commit_was_built_if_there_is_any_build_of_it_on_that_ref(store,
     assert not await store.was_built(other.id, MAIN, COMMIT)
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_was_found_by_asking_is_known_as_one(store, project, other):
+    await store.add_build(new_build(project.id), NOW)
+    assert await store.found_build(project.id, MAIN, COMMIT) is None
+    waits = (await store.add_build(new_build(project.id, cause=Cause.CATCH_UP, supersedes=True), NOW)).build
+    assert await store.found_build(project.id, MAIN, COMMIT) == waits
+    assert await store.found_build(project.id, "refs/heads/topic", COMMIT) is None
+    assert await store.found_build(other.id, MAIN, COMMIT) is None
+    superseded = (await store.add_build(new_build(project.id, commit=OTHER_COMMIT), NOW)).superseded
+    assert [build.number for build in superseded] == [waits.number]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_heads_of_branches_are_kept_as_they_were_seen_last(store, project, other):
+    assert await store.seen_heads(project.id) is None
+    await store.see_heads(project.id, {})
+    assert await store.seen_heads(project.id) == {}
+    await store.see_heads(project.id, {"main": COMMIT, "topic": COMMIT, "gone": COMMIT})
+    await store.see_heads(project.id, {"main": OTHER_COMMIT, "topic": COMMIT, "new": COMMIT})
+    assert await store.seen_heads(project.id) == {"main": OTHER_COMMIT, "topic": COMMIT, "new": COMMIT}
+    assert await store.seen_heads(other.id) is None
+    await store.remove_project(project.name)
+    await store.see_heads(project.id, {"main": COMMIT})
+    assert await store.seen_heads(project.id) is None
+
+
 # ------------------------------------------------------------------------------------------------ commit statuses
 
 

@@ -29,8 +29,9 @@ test deploy:
 \t@echo "$$SAYCI_BUILD $@" >> {runs}
 \t@for n in 1 2 3 4 5; do echo "$@ $$n of $$SAYCI_BUILD"; sleep 0.03; done
 """
+pytestmark = pytest.mark.timeout(600)
 #: How many random moments, and from which seed; another one is given as SAYCI_CRASH_SEED, more as SAYCI_CRASHES.
-RANDOM_CRASHES = int(os.environ.get("SAYCI_CRASHES", "6"))
+RANDOM_CRASHES = int(os.environ.get("SAYCI_CRASHES", "5"))
 SEED = int(os.environ.get("SAYCI_CRASH_SEED") or time.time())
 
 
@@ -168,6 +169,8 @@ def world(tmp_path_factory):
             *users,
             "--allow-url",
             "file",
+            "--catch-up",
+            "0",
             environment={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         )
         stack.callback(server.stop)

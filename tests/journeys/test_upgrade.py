@@ -17,6 +17,7 @@ from tests import payloads
 from tests.gitserver import Repository
 from tests.server import PATIENCE, Server
 
+pytestmark = pytest.mark.timeout(300)
 MAKEFILE = ".PHONY: test\ntest:\n\t@echo before; while [ ! -e {gate} ]; do sleep 0.02; done; echo after\n"
 
 

@@ -127,6 +127,7 @@ def test_a_build_in_short(build, words):
     ("fields", "words"),
     (
         ({"cause": Cause.PUSH}, "a push"),
+        ({"cause": Cause.CATCH_UP}, "a look at the repository: no webhook had told of it"),
         ({"cause": Cause.MANUAL, "asked_by": "ada"}, "ada, by hand"),
         ({"cause": Cause.MANUAL}, "somebody, by hand"),
         ({"cause": Cause.REBUILD, "asked_by": "ada", "source": 3}, "ada, who ran #3 again"),

@@ -64,7 +64,7 @@ _WAITING = _BUILDS.where(
     builds.c.project_id == sa.bindparam("project"),
     builds.c.ref == sa.bindparam("its_ref"),
     builds.c.state == BuildState.QUEUED,
-    builds.c.cause == Cause.PUSH,
+    builds.c.cause.in_((Cause.PUSH, Cause.CATCH_UP)),
 )
 _INSERT = sa.insert(builds).returning(builds.c.id)
 _INSERT_STEPS = sa.insert(steps)
@@ -273,6 +273,13 @@ def is_there(connection: Connection, project_id: int, ref: str, commit: str) -> 
     """Whether there is a build of that commit and ref."""
     same = (builds.c.project_id == project_id, builds.c.commit == commit, builds.c.ref == ref)
     return connection.execute(sa.select(builds.c.id).where(*same).limit(1)).first() is not None
+
+
+def found(connection: Connection, project_id: int, ref: str, commit: str) -> Build | None:
+    """The build of that commit and ref which was made by asking the repository; None when there is none."""
+    same = (builds.c.project_id == project_id, builds.c.commit == commit, builds.c.ref == ref)
+    query = _BUILDS.where(*same, builds.c.cause == Cause.CATCH_UP).order_by(builds.c.number.desc()).limit(1)
+    return next(iter(_load(connection, query)), None)
 
 
 def is_newest(connection: Connection, build: Build) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from sayci.outlook import Outlook
 from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
-from sayci.store import accounts, builds, deliveries, outlooks, people, projects, statuses
+from sayci.store import accounts, builds, deliveries, heads, outlooks, people, projects, statuses
 from sayci.store.check import Check
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
 from sayci.store.memory import Memory
@@ -285,9 +285,23 @@ class SqlStore:
         """Whatever became of that build."""
         return await self._read(lambda connection: builds.is_there(connection, project_id, ref, commit))
 
+    async def found_build(self, project_id: int, ref: str, commit: str) -> Build | None:
+        """The newest."""
+        return await self._read(lambda connection: builds.found(connection, project_id, ref, commit))
+
     async def is_newest(self, build: Build) -> bool:
         """Of its ref."""
         return await self._read(lambda connection: builds.is_newest(connection, build))
+
+    # -- branches
+
+    async def seen_heads(self, project_id: int) -> Mapping[str, str] | None:
+        """As they were seen last."""
+        return await self._read(lambda connection: heads.seen(connection, project_id))
+
+    async def see_heads(self, project_id: int, now: Mapping[str, str]) -> None:
+        """Replace them."""
+        await self._write(lambda connection: heads.see(connection, project_id, now))
 
     # -- commit statuses
 

@@ -174,6 +174,15 @@ statuses = sa.Table(
     sqlite_autoincrement=True,
 )
 
+#: What the repository said of its branches when it was asked last; the row of no branch says that it was.
+heads = sa.Table(
+    "heads",
+    metadata,
+    _of_project(primary_key=True),
+    sa.Column("branch", Words, primary_key=True),
+    _text("commit"),
+)
+
 tokens = sa.Table(
     "tokens",
     metadata,

@@ -197,6 +197,8 @@ def what_started(build: Build) -> str:
     match build.cause:
         case Cause.PUSH:
             return "a push"
+        case Cause.CATCH_UP:
+            return "a look at the repository: no webhook had told of it"
         case Cause.MANUAL:
             return f"{build.asked_by or 'somebody'}, by hand"
         case Cause.REBUILD:
