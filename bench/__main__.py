@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from bench import pages as measured_pages
-from bench import tls
+from bench import tls, watchers
 from tests import engine, payloads
 from tests.gitserver import Repository
 from tests.pebble import running_pebble
@@ -218,6 +218,19 @@ def output(bench: Bench) -> None:
     say("memory of the server before it, and at most since its start", f"{before:.0f} MiB, {peak:.0f} MiB")
 
 
+def watching(bench: Bench) -> None:
+    """A thousand who watch one log."""
+
+    def build(makefile: str) -> str:
+        bench.commit({"Makefile": makefile})
+        number = bench.server.post("/api/v1/projects/bench/builds").json["number"]
+        bench.server.step_runs("bench", number)
+        return f"/api/v1/projects/bench/builds/{number}/steps/test/log"
+
+    for name, value in watchers.figures(bench.server, bench.directory, build, memory):
+        say(name, value)
+
+
 def packaging() -> None:
     """The file and the image that ./build makes: how large, and how soon they answer."""
     try:
@@ -337,12 +350,12 @@ def main() -> None:
     for alone in (packaging, https, pages):
         if not wanted or alone.__name__ in wanted:
             alone()
-    if wanted and not {"latency", "overhead", "deliveries", "output"} & {*wanted}:
+    if wanted and not {"latency", "overhead", "deliveries", "output", "watching"} & {*wanted}:
         return
     with a_bench() as bench:
         start(bench)
         bench.register()
-        for part in (latency, overhead, deliveries, output):
+        for part in (latency, overhead, deliveries, output, watching):
             if not wanted or part.__name__ in wanted:
                 part(bench)
 
