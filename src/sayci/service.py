@@ -111,6 +111,7 @@ class Sayci(Service):
 
         While another server has the data directory this waits, with that one's sockets in its hands.
         """
+        signal.signal(signal.SIGHUP, _go_on)
         try:
             self._data.take(self.settings.wait, _Successor(self._data.path, self._ports).wait)
             self._ports.listen()
@@ -365,6 +366,10 @@ class _Successor:
             if sockets is not None:
                 self._has_sockets = True
                 self._ports.inherit(sockets)
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """A terminal was closed, or a log was rotated; a handler rather than SIG_IGN, which children would inherit."""
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:

@@ -53,6 +53,7 @@ def test_each_who_reads_gets_every_byte_though_others_do_not(sayci_server, tmp_p
         read_all([again], 60)
         assert again.digest.hexdigest() == hashlib.sha256(log[after:]).hexdigest()
         assert (again.offset, again.is_gap_free) == (len(log), True)
-    for one in (*watchers, *deaf):
+    ones: list[Watcher | Deaf] = [*watchers, *deaf]
+    for one in ones:
         one.socket.close()
     server.wait_for(lambda: gauge(server, "sayci_feeds") == 0)
