@@ -75,6 +75,9 @@ class FakeLogs:
     async def read(self, key, start, length):
         return self.files.get(key, b"")[start : start + length]
 
+    async def work(self, key, work):
+        return work(lambda start, length: self.files.get(key, b"")[start : start + max(0, length)])
+
     def writer(self, key):
         return FakeLogWriter(self, key)
 

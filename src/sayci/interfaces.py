@@ -16,6 +16,7 @@ from sayci.build import Build, Cause, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.limits import NONE, Limits
+from sayci.loglines import Read
 from sayci.outlook import Outlook
 from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
@@ -225,6 +226,7 @@ class Reporter(Protocol):
 # ------------------------------------------------------------------------------------------------ data
 
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -587,6 +589,13 @@ class LogStore(Protocol):
 
     async def read(self, key: str, start: int, length: int) -> bytes:
         """At most `length` bytes from `start`; b"" at the end."""
+        ...
+
+    async def work(self, key: str, work: Callable[[Read], Answer]) -> Answer:
+        """What `work(read)` answers or raises; it is called in a thread, where there is time to read and to count.
+
+        Others wait for the thread, so a long work is cut into parts.
+        """
         ...
 
     def writer(self, key: str) -> LogWriter:

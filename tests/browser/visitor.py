@@ -142,6 +142,11 @@ def sign_in(page: Any, house: House) -> None:
     page.wait_for_url(f"{house.base}/")
 
 
+def until(page: Any, condition: str) -> None:
+    """Wait until an expression of JavaScript is true."""
+    page.wait_for_function(f"() => {condition}")  # a bare expression would be evaluated, which the policy forbids
+
+
 def accessible(page: Any) -> None:
     """Fails unless axe finds nothing to complain about, in the light and in the dark, with everything unfolded."""
     from axe_playwright_python.sync_playwright import Axe

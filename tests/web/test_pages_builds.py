@@ -46,9 +46,10 @@ async def test_a_failed_build_shows_why_and_with_which_words(house):
     assert "test-3" in document.attributes("id")
     opened = [given["id"] for tag, given in document.elements if tag == "details" and "open" in given]
     assert opened == ["test"]
-    assert {form.action for form in document.forms} == {"/web-shop/1/rebuild", "/sign-out", "/theme"}
+    assert {form.action for form in document.forms} == {"/web-shop/1", "/web-shop/1/rebuild", "/sign-out", "/theme"}
     assert not document.attributes("http-equiv")
-    assert not document.attributes("data-feed")
+    assert not document.attributes("data-rows-feed")
+    assert "First error, line 3 of test" in document.text("h2")
 
 
 @pytest_twisted.ensureDeferred
@@ -68,11 +69,9 @@ async def test_a_running_build_is_watched_by_the_page(house):
     assert seen.heading == "#1 is testing."
     document = seen.document
     assert document.attributes("http-equiv") == ["refresh"]
-    assert document.attributes("data-feed") == ["/web-shop/1/test.log?after=10"]
-    assert document.attributes("data-step") == ["test"]
-    assert document.attributes("data-states") == ["running finished running"]
-    assert document.attributes("data-open") == [""]
-    assert {form.action for form in document.forms} == {"/web-shop/1/cancel", "/sign-out", "/theme"}
+    assert document.attributes("data-rows-feed") == ["/web-shop/1?after=test:7"], "the last line may go on"
+    assert document.attributes("data-shape") == ["1 running finished running"]
+    assert {form.action for form in document.forms} == {"/web-shop/1", "/web-shop/1/cancel", "/sign-out", "/theme"}
 
 
 @pytest_twisted.ensureDeferred
@@ -82,7 +81,7 @@ async def test_a_build_that_waits_says_for_what_and_is_watched(house):
     await house.build(project)
     seen = await (await house.signed_in()).get("/web-shop/2")
     assert seen.heading == "#2 is waiting. For web-shop #1: one build of a branch at a time."
-    assert seen.document.attributes("data-feed") == ["/web-shop/2"]
+    assert seen.document.attributes("data-rows-feed") == ["/web-shop/2"]
     assert "test has not begun." in seen.document.text("main")
 
 
@@ -127,7 +126,7 @@ async def test_what_commits_say_is_inert_wherever_it_is_shown(house):
         assert "\x1b" not in seen.text
         assert "<b>" not in seen.text or path.startswith("/web-shop/")
         scripts = [given for tag, given in seen.document.elements if tag == "script"]
-        assert len(scripts) == 1
+        assert all(given["src"].startswith("/static/") for given in scripts)
         assert not [name for _, given in seen.document.elements for name in given if name.startswith("on")]
         assert "<script>alert(1)</script>" in seen.document.text("main")
         assert "<U+202E>evil" in seen.document.text("main")

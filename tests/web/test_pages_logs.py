@@ -1,84 +1,21 @@
-"""pages_logs.py: the end of a log in a page, and all of it as text."""
+"""pages_logs.py: some lines of a log for its page, what is found in it, and all of it as text."""
 
 # mypy: allow-untyped-decorators
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import pytest_twisted
-from hypothesis import given
-from hypothesis import strategies as st
 
+from sayci.buildlog import key_of
 from sayci.step import Result
-from sayci.web.pages_logs import BYTES_SHOWN, LINES_SHOWN, tail_of
-from tests.fakes import FakeLogs
+from sayci.web.pages_logs import MORE, SHOWN
+from tests.factories import NOW
 
 pytest_plugins = ["tests.web.page_fixtures"]
-
-
-def tail(log):
-    """tail_of, for logs that answer at once."""
-    logs = FakeLogs()
-    logs.files["key"] = log
-    coroutine = tail_of(logs, "key")
-    with pytest.raises(StopIteration) as stopped:
-        coroutine.send(None)
-    return stopped.value.value
-
-
-def text_of(tail):
-    return ["".join(run.text for run in line) for line in tail.lines]
-
-
-def test_a_short_log_is_shown_whole_and_numbered_from_1():
-    shown = tail(b"one\ntwo\n")
-    assert text_of(shown) == ["one", "two"]
-    assert (shown.first, shown.end, shown.size, shown.is_cut, shown.is_open) == (1, 8, 8, False, False)
-
-
-def test_an_empty_log():
-    shown = tail(b"")
-    assert text_of(shown) == []
-    assert (shown.end, shown.is_cut, shown.is_open) == (0, False, False)
-
-
-def test_of_many_lines_the_last_are_shown_with_their_numbers():
-    shown = tail(b"".join(b"line %d\n" % number for number in range(1, LINES_SHOWN + 11)))
-    assert len(shown.lines) == LINES_SHOWN
-    assert (shown.first, shown.is_cut) == (11, True)
-    assert text_of(shown)[0] == "line 11"
-    assert text_of(shown)[-1] == f"line {LINES_SHOWN + 10}"
-
-
-def test_of_many_bytes_the_last_whole_lines_are_shown_without_numbers():
-    line = b"x" * 999 + b"\n"
-    shown = tail(line * 200)
-    assert (shown.first, shown.is_cut, shown.end) == (None, True, 200_000)
-    assert set(text_of(shown)) == {"x" * 999}
-
-
-def test_a_line_that_goes_on_is_open():
-    assert tail(b"one\ntw").is_open
-    assert tail("one\nü".encode()).end == 6
-
-
-def test_a_letter_of_which_half_has_come_is_left_for_the_feed():
-    shown = tail("one\nü".encode()[:-1])
-    assert (text_of(shown), shown.end, shown.size) == (["one"], 4, 5)
-
-
-def test_a_log_of_one_endless_line():
-    shown = tail(b"y" * (BYTES_SHOWN + 10))
-    assert len(shown.lines) == 1
-    assert shown.is_cut
-
-
-@given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\x1b[31m", "ü".encode(), b"\xff"]), max_size=40).map(b"".join))
-def test_what_the_page_has_and_what_the_feed_sends_is_all(log):
-    shown = tail(log)
-    assert shown.end <= len(log)
-    assert len(log) - shown.end <= 3
-    assert shown.is_open == (bool(log[: shown.end]) and not log[: shown.end].endswith(b"\n"))
 
 
 # -- as text
@@ -173,11 +110,236 @@ async def test_the_feed_of_a_log_goes_on_where_the_page_or_the_last_event_ended(
     assert (await browser.get("/web-shop/1/test.log?after=-1", **feed)).code == 422
 
 
+# -- in pages
+
+
+LONG = b"".join(b"line %d\n" % number for number in range(1, 2001))
+
+
+def rows_of(document, step="test"):
+    """The numbers of the lines that a page has of a step's log."""
+    ids = [given.get("id", "") for tag, given in document.elements if tag == "li"]
+    return [int(name.removeprefix(f"{step}-")) for name in ids if name.startswith(f"{step}-")]
+
+
+def rows_in(html):
+    return [int(number) for number in re.findall(r'<li id="test-(\d+)"', html)]
+
+
 @pytest_twisted.ensureDeferred
-async def test_a_long_log_is_cut_in_the_page_which_leads_to_all_of_it(house):
-    browser = await a_log(house, b"".join(b"line %d\n" % number for number in range(700)))
+async def test_of_a_long_log_the_end_is_in_the_page_which_leads_to_the_rest(house):
+    browser = await a_log(house, LONG)
     document = (await browser.get("/web-shop/1")).document
-    assert (
-        len([tag for tag, given in document.elements if tag == "li" and given.get("id", "").startswith("test-")]) == 500
+    assert rows_of(document) == list(range(2001 - SHOWN.lines, 2001))
+    assert f"Lines 1 to {2000 - SHOWN.lines:,}: show earlier ones" in document.text("main")
+    earlier = next(link for link in document.attributes("href") if "?until=" in link)
+    document = (await browser.get(earlier.partition("#")[0])).document
+    assert rows_of(document)[-1] == 2000 - SHOWN.lines
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    (
+        ("around=test:1000", 875, 1124),
+        ("from=test:5", 5, 254),
+        ("until=test:300", 51, 300),
+        ("around=test:99999", 1875, 2000),
+    ),
+)
+@pytest_twisted.ensureDeferred
+async def test_any_line_has_an_address_that_needs_no_script(house, asked, first, last):
+    browser = await a_log(house, LONG)
+    shown = rows_of((await browser.get(f"/web-shop/1?{asked}")).document)
+    assert (shown[0], shown[-1]) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    (
+        ("around=test:0", 422),
+        ("around=test:x", 422),
+        ("around=none:1", 404),
+        ("from=test", 422),
+        ("around=checkout:5", 200),
+    ),
+)
+@pytest_twisted.ensureDeferred
+async def test_an_address_of_no_line_is_refused(house, asked, code):
+    browser = await a_log(house, LONG)
+    assert (await browser.get(f"/web-shop/1?{asked}")).code == code
+
+
+@pytest_twisted.ensureDeferred
+async def test_more_lines_are_given_as_markup(house):
+    browser = await a_log(house, LONG)
+    seen = await browser.get("/web-shop/1/test/lines?until=900")
+    assert seen.header("content-type") == "application/json"
+    told = json.loads(seen.body)
+    assert (told["first"], told["last"], told["total"], told["is_end"]) == (901 - MORE.lines, 900, 2000, False)
+    assert rows_in(told["html"]) == list(range(901 - MORE.lines, 901))
+    told = json.loads((await browser.get("/web-shop/1/test/lines")).body)
+    assert (told["last"], told["is_end"]) == (2000, True)
+    assert (await browser.get("/web-shop/1/test/lines?from=0")).code == 422
+    assert (await browser.get("/web-shop/1/none/lines")).code == 404
+    assert (await house.stranger().get("/web-shop/1/test/lines")).code == 303
+
+
+@pytest_twisted.ensureDeferred
+async def test_words_are_found_in_the_whole_log(house):
+    browser = await a_log(house, LONG)
+    told = json.loads((await browser.get("/web-shop/1/find?words=LINE+1234")).body)
+    assert told == {"hits": [{"step": "test", "line": 1234, "excerpt": "line 1234"}], "is_all": True}
+    told = json.loads((await browser.get("/web-shop/1/find?words=line")).body)
+    assert (len(told["hits"]), told["is_all"]) == (200, False)
+    document = (await browser.get("/web-shop/1?find=line+1234")).document
+    assert "“ line 1234 ” is in 1 line." in document.text("section")
+    assert "/web-shop/1?around=test:1234#test-1234" in document.attributes("href")
+    document = (await browser.get("/web-shop/1?find=%3Cscript%3E")).document
+    assert "“ <script> ” is in no line of these logs." in document.text("section")
+
+
+HOSTILE = b"".join(
+    (
+        b"<script>alert(1)</script>\n",
+        b"</li></ol></div><img src=x onerror=alert(1)>\n",
+        b"\x00\x01\x7f \xff\xfe \xc3(\n",
+        "\u202egnp.exe\u2066 \u200b\ufeff\u2028x\n".encode(),
+        b"\x1b]8;;javascript:alert(1)\x1b\\click\x1b]8;;\x1b\\ \x1b]0;title\x07\n",
+        b'\x1b[38;2;1;2;3m" onmouseover="alert(1)\x1b[0m\n',
+        b'\x1b["><b>31m x\n',
+        b"&lt;b&gt; &amp;amp;\n",
+        b"\x1b_\x1b^\x1bP<svg onload=alert(1)>\n",
+        b"{{ 7 * 7 }} {% raw %}\n",
     )
-    assert "This is the end of it. The whole log" in document.text("main")
+)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_that_a_build_prints_becomes_markup(house):
+    browser = await a_log(house, HOSTILE)
+    await a_log_of(house, "plain", b"x\n" * 10)
+    plain = await browser.get("/plain/1")
+    seen = await browser.get("/web-shop/1")
+    allowed = {tag for tag, _ in plain.document.elements} | {"details", "summary", "section"}
+    assert {tag for tag, _ in seen.document.elements} <= allowed
+    assert not [name for _, given in seen.document.elements for name in given if name.startswith("on")]
+    text = seen.document.text("li")
+    for words in (
+        "<script>alert(1)</script>",
+        "</li></ol></div><img src=x onerror=alert(1)>",
+        "<U+202E>gnp.exe<U+2066> <U+200B><U+FEFF><U+2028>x",
+        '" onmouseover="alert(1)',
+        "&lt;b&gt; &amp;amp;",
+        "{{ 7 * 7 }} {% raw %}",
+        "\u2400\u2401\u2421 \ufffd\ufffd \ufffd(",
+        "click",
+    ):
+        assert words in text, words
+    assert "javascript:" not in seen.text
+    told = json.loads((await browser.get("/web-shop/1/test/lines")).body)["html"]
+    assert "<script" not in told
+    assert "onerror=alert(1)>" not in told.replace("&gt;", "")
+
+
+async def a_log_of(house, name, log):
+    await house.build(await house.project(name), Result.SUCCESS, logs={"test": log})
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_any_log_is_bounded(house):
+    browser = await house.signed_in()
+    for name, log in (("wide", b"<" * 3_000_000), ("deep", b"\n" * 3_000_000), ("odd", b"\x1b[31mx\x1b[0m" * 200_000)):
+        await a_log_of(house, name, log)
+        seen = await browser.get(f"/{name}/1")
+        assert seen.code == 200
+        assert len(seen.body) < 100_000, name
+
+
+# -- its feed
+
+
+def events_of(seen):
+    """The events of a whole feed: (event, id, data)."""
+    found = []
+    for part in seen.text.split("\n\n"):
+        lines = dict(line.partition(": ")[::2] for line in part.splitlines() if ": " in line)
+        if "event" in lines:
+            found.append((lines["event"], lines.get("id", ""), json.loads(lines["data"])))
+    return found
+
+
+FEED = {"Accept": "text/event-stream"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_feed_of_a_page_goes_on_where_it_ended(house):
+    browser = await a_log(house, b"one\ntwo\nthree")
+    seen = await browser.get("/web-shop/1?after=test:4", **FEED)
+    assert seen.header("content-type") == "text/event-stream"
+    events = events_of(seen)
+    assert [event for event, _, _ in events] == ["build", "lines", "end"]
+    _, name, told = events[1]
+    assert (name, told["step"], told["first"], rows_in(told["html"])) == ("test:13", "test", 2, [2, 3])
+    # in the middle of a line: the whole line comes again
+    events = events_of(await browser.get("/web-shop/1?after=test:0", **FEED, Last_Event_ID="test:6"))
+    assert rows_in(events[1][2]["html"]) == [2, 3]
+    assert ">two</li>" in events[1][2]["html"]
+    assert [event for event, _, _ in events_of(await browser.get("/web-shop/1?after=test:13", **FEED))] == [
+        "build",
+        "end",
+    ]
+    assert [event for event, _, _ in events_of(await browser.get("/web-shop/1?after=test:99", **FEED))] == [
+        "build",
+        "restart",
+    ]
+    assert (await browser.get("/web-shop/1?after=test:x", **FEED)).code == 422
+    assert (await browser.get("/web-shop/1?after=none:1", **FEED)).code == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_who_is_far_behind_is_told_the_end(house):
+    browser = await a_log(house, b"".join(b"line %d\n" % number for number in range(1, 100_001)))
+    events = events_of(await browser.get("/web-shop/1?after=test:0", **FEED))
+    assert [event for event, _, _ in events] == ["build", "lines", "end"]
+    told = events[1][2]
+    assert told["leap"]
+    assert rows_in(told["html"])[-1] == 100_000
+    assert told["first"] == rows_in(told["html"])[0] > 99_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_feed_follows_the_build_from_step_to_step(house, dial):
+    project = await house.project(deploy_branch="main")
+    build = await house.running(project, deploys=True, logs={"test": b"tested"})
+    browser = await house.signed_in()
+    wire = await dial(house.served)
+    cookie = browser.cookies["sayci_session"].encode()
+    wire.send(
+        b"GET /web-shop/1?after=test:0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        b"Cookie: sayci_session=%s\r\n\r\n" % cookie
+    )
+
+    async def received(words):
+        while words not in wire.received:
+            await wire._more()
+
+    await received(b"id: test:6\n")
+    house.logs.files[key_of(build, "test")] += " ü\n".encode()[:2]
+    house.logs.files[key_of(build, "test")] += " ü\n".encode()[2:]
+    await received(b"id: test:10\n")
+    now = NOW + 5
+
+    def on(build):
+        build = build.with_step(build.step("test").finished(now, Result.SUCCESS, duration=3.0))
+        return build.with_step(build.step("deploy").started(now, "handle"))
+
+    await house.ledger.advance(build.id, on)
+    await received(b'"name":"deploy","state":"running"')
+    house.logs.files[key_of(build, "deploy")] = b"deployed\n"
+    await received(b"id: deploy:9\n")
+    await house.ledger.advance(
+        build.id,
+        lambda build: build.with_step(build.step("deploy").finished(now, Result.SUCCESS, duration=1.0)).finished(now),
+    )
+    await received(b"event: end\n")
+    assert wire.received.index(b"tested") < wire.received.index(b"deployed")

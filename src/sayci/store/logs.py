@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from sayci.errors import Invalid
+from sayci.loglines import Read
+
+Answer = TypeVar("Answer")
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -50,6 +54,11 @@ class FileLogs:
         """At most `length` bytes from `start`; b"" at the end, and where there is no log."""
         data: bytes = await deferToThreadPool(self._reactor, self._pool, _read, self._path(key), start, length)
         return data
+
+    async def work(self, key: str, work: Callable[[Read], Answer]) -> Answer:
+        """What `work(read)` answers, in one of the threads."""
+        answer: Answer = await deferToThreadPool(self._reactor, self._pool, _work, self._path(key), work)
+        return answer
 
     def writer(self, key: str) -> FileWriter:
         """Append to the log."""
@@ -102,6 +111,10 @@ class FileWriter:
             os.close(fd)
 
 
+def _nothing(_start: int, _length: int) -> bytes:
+    return b""
+
+
 def _open_to_append(path: Path) -> int:
     for directory in (*reversed(path.parent.parents), path.parent):
         if not directory.is_dir():
@@ -110,11 +123,15 @@ def _open_to_append(path: Path) -> int:
 
 
 def _read(path: Path, start: int, length: int) -> bytes:
+    return _work(path, lambda read: read(start, length))
+
+
+def _work(path: Path, work: Callable[[Read], Answer]) -> Answer:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        return b""
+        return work(_nothing)
     try:
-        return os.pread(fd, length, start)
+        return work(lambda start, length: os.pread(fd, max(0, length), start))
     finally:
         os.close(fd)

@@ -16,6 +16,8 @@ from sayci.web.answer import answer, set_header
 #: Name -> content type of what is served.
 SERVED: Mapping[str, str] = {
     "sayci.css": "text/css; charset=utf-8",
+    "log.css": "text/css; charset=utf-8",
+    "log.js": "text/javascript; charset=utf-8",
     "sayci.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     **{f"favicon-{state}.svg": "image/svg+xml" for state in ("attention", "failure", "idle", "running", "success")},

@@ -55,8 +55,11 @@ class Restart(msgspec.Struct):
     attempt: int
 
 
-def frame(data: object, *, event: str = "", offset: int | None = None) -> bytes:
-    """One event, whose id is `offset`.  `data` becomes JSON, which has no line breaks: nothing in it breaks the framing."""
+def frame(data: object, *, event: str = "", offset: int | str | None = None) -> bytes:
+    """One event, whose id is `offset`, or a step and an offset.
+
+    `data` becomes JSON, which has no line breaks: nothing in it breaks the framing.
+    """
     lines = [f"event: {event}\n" if event else "", "" if offset is None else f"id: {offset}\n"]
     return "".join(lines).encode("ascii") + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
@@ -176,7 +179,7 @@ class WatchedLogs:
                 del self._watched[key]
 
 
-class _Following:
+class Following:
     """A build as the bus tells of it: `build` is always how it is now; the bell rings when it moves."""
 
     def __init__(self, build: Build, bell: Bell) -> None:
@@ -185,6 +188,7 @@ class _Following:
         self._told = False
 
     def heard(self, event: Event) -> None:
+        """What the bus told."""
         if isinstance(event, BuildChanged):
             self.build = event.build
             self._told = True
@@ -218,8 +222,8 @@ class Feeds:
         self.watched = WatchedLogs(logs, clock)
         self._store = store
         self._bus = bus
-        self._clock = clock
-        self._shown = shown
+        self.clock = clock
+        self.shown = shown
         self._limit = limit
 
     def close(self) -> None:
@@ -238,8 +242,8 @@ class Feeds:
 
         Raises Unavailable when too many feeds are open.
         """
-        bell = Bell(self._clock)
-        with self.opened(request, bell) as outlet, self._followed(build, bell) as following:
+        bell = Bell(self.clock)
+        with self.opened(request, bell) as outlet, self.followed(build, bell) as following:
             following.read(await self._store.build(build.project_id, build.number))
             bell.ring()
             while True:
@@ -251,7 +255,7 @@ class Feeds:
                     outlet.write(b":\n\n")
                     continue
                 told = following.build
-                outlet.write(frame(self._shown(told), event="build"))
+                outlet.write(frame(self.shown(told), event="build"))
                 if not told.is_open:
                     return
 
@@ -264,8 +268,8 @@ class Feeds:
         Unavailable when too many feeds are open.
         """
         build.step(step)
-        bell = Bell(self._clock)
-        with self.opened(request, bell) as outlet, self._followed(build, bell) as following:
+        bell = Bell(self.clock)
+        with self.opened(request, bell) as outlet, self.followed(build, bell) as following:
             following.read(await self._store.build(build.project_id, build.number))
             attempt = build.attempt
             while True:
@@ -313,7 +317,7 @@ class Feeds:
             set_header(request, "Cache-Control", "no-store")
             set_header(request, "X-Content-Type-Options", "nosniff")
             set_header(request, "X-Accel-Buffering", "no")
-            with Outlet(request, self._clock) as outlet:
+            with Outlet(request, self.clock) as outlet:
                 outlet.write(b"retry: %d\n\n" % COME_BACK)
                 yield outlet
         finally:
@@ -321,8 +325,9 @@ class Feeds:
             self._bells.discard(bell)
 
     @contextmanager
-    def _followed(self, build: Build, bell: Bell) -> Iterator[_Following]:
-        following = _Following(build, bell)
+    def followed(self, build: Build, bell: Bell) -> Iterator[Following]:
+        """Within the block, know how the build is now, and ring `bell` when it moves."""
+        following = Following(build, bell)
         unsubscribe = self._bus.subscribe(following.heard, build_id=build.id)
         try:
             yield following
@@ -333,7 +338,7 @@ class Feeds:
 class _Attempt:
     """The log of a step in one attempt of a build that is followed."""
 
-    def __init__(self, log: WatchedLog, following: _Following, step: str) -> None:
+    def __init__(self, log: WatchedLog, following: Following, step: str) -> None:
         self._log = log
         self._following = following
         self._step = step

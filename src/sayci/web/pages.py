@@ -21,6 +21,7 @@ from sayci.web.changes import Changes
 from sayci.web.events import Feeds
 from sayci.web.forms import read_form
 from sayci.web.frame import Answer, Frame, SeeOther
+from sayci.web.logreader import LogReader
 from sayci.web.look import Look
 from sayci.web.pages_access import AccessPages
 from sayci.web.pages_builds import BuildPages
@@ -82,9 +83,10 @@ class Pages:
         AccessPages(self._sessions, sign_in, people).put_on(self._frame)
         PeoplePages(people, links).put_on(self._frame)
         ProjectPage(store, outlooks, scheduler, changes, links, clock).put_on(self._frame)
-        BuildPages(store, scheduler, logs, feeds, links, clock).put_on(self._frame)
+        reader = LogReader(logs)
+        BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, links).put_on(self._frame)
-        LogPages(store, logs, feeds, reactor).put_on(self._frame)
+        LogPages(store, logs, reader, feeds, reactor).put_on(self._frame)
         SettingsPages(store, registry, links).put_on(self._frame)
         status.put_on(self._frame)
 
