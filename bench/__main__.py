@@ -21,6 +21,7 @@ import pytest
 
 from bench import pages as measured_pages
 from bench import tls, watchers
+from bench.logs import figures as log_figures
 from tests import engine, payloads
 from tests.gitserver import Repository
 from tests.pebble import running_pebble
@@ -265,6 +266,15 @@ def https() -> None:
     )
 
 
+def logs() -> None:
+    """How soon a log is on the screen."""
+    try:
+        for name, value in log_figures():
+            say(name, value)
+    except pytest.skip.Exception as reason:
+        say("logs on the screen", f"not measured: {reason}")
+
+
 def until_trusted() -> float:
     """Seconds from the start of a server to the first handshake with a certificate that an authority has issued."""
     with ExitStack() as stack:
@@ -347,7 +357,7 @@ def main() -> None:
     """Everything, or what the command line names."""
     say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
     wanted = sys.argv[1:]
-    for alone in (packaging, https, pages):
+    for alone in (packaging, https, pages, logs):
         if not wanted or alone.__name__ in wanted:
             alone()
     if wanted and not {"latency", "overhead", "deliveries", "output", "watching"} & {*wanted}:

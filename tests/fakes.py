@@ -75,6 +75,9 @@ class FakeLogs:
     async def read(self, key, start, length):
         return self.files.get(key, b"")[start : start + length]
 
+    async def times(self, key):
+        return self.files.get(f"{key}/times", b"")
+
     async def work(self, key, work):
         return work(lambda start, length: self.files.get(key, b"")[start : start + max(0, length)])
 

@@ -14,6 +14,7 @@ from sayci.loglines import (
     Hit,
     Index,
     Place,
+    Times,
     counted,
     end_of,
     find,
@@ -236,3 +237,22 @@ def test_nothing_is_looked_for_in_nothing():
 def test_words_over_the_border_of_two_parts_are_found():
     log = b"z" * (4 * loglines.BLOCK - 3) + b"needle" + b"z" * 100
     assert [hit.line for hit in found_in(log, "needle")] == [1]
+
+
+# -- times
+
+
+def noted(*pairs):
+    return b"".join(offset.to_bytes(8, "little") + moment.to_bytes(4, "little") for offset, moment in pairs)
+
+
+def test_what_is_at_an_offset_came_when_it_was_noted():
+    times = Times(noted((0, 5), (10, 2000), (20, 61_500)))
+    assert [times.at(offset) for offset in (0, 9, 10, 19, 20, 10**9)] == [0.005, 0.005, 2.0, 2.0, 61.5, 61.5]
+
+
+def test_a_note_that_is_not_whole_is_none():
+    assert Times(noted((0, 1000))[:11]).at(5) is None
+    assert Times(noted((0, 1000), (7, 2000))[:-1]).at(9) == 1.0
+    assert Times(b"").at(0) is None
+    assert Times(noted((5, 1000))).at(4) is None

@@ -591,6 +591,10 @@ class LogStore(Protocol):
         """At most `length` bytes from `start`; b"" at the end."""
         ...
 
+    async def times(self, key: str) -> bytes:
+        """When which part of the log came, as loglines.Times reads it; b"" where nobody has noted it."""
+        ...
+
     async def work(self, key: str, work: Callable[[Read], Answer]) -> Answer:
         """What `work(read)` answers or raises; it is called in a thread, where there is time to read and to count.
 

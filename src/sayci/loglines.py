@@ -9,8 +9,9 @@ so that any line is found by reading one block.
 from __future__ import annotations
 
 import re
+import struct
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -270,6 +271,25 @@ def shown_of(head: bytes, tail: bytes, length: int) -> tuple[bytes, int]:
     overwritten = tail.rstrip(b"\r").find(b"\r")
     data = head if overwritten < 0 else tail[overwritten:]
     return data, length - len(data)
+
+
+# ------------------------------------------------------------------------------------------------ times
+
+_TIME = struct.Struct("<QI")
+
+
+class Times:
+    """When which part of a log came, as a shim notes it (launchers/shim.py): offsets and milliseconds, both rising."""
+
+    def __init__(self, data: bytes) -> None:
+        pairs = list(_TIME.iter_unpack(data[: len(data) // _TIME.size * _TIME.size]))
+        self._offsets = [offset for offset, _ in pairs]
+        self._moments = [moment for _, moment in pairs]
+
+    def at(self, offset: int) -> float | None:
+        """The seconds after which what is at an offset came; None where nobody knows."""
+        place = bisect_right(self._offsets, offset)
+        return self._moments[place - 1] / 1000 if place else None
 
 
 # ------------------------------------------------------------------------------------------------ finding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,7 +14,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sayci.launchers import shim
-from sayci.launchers.shim import LIMIT_REACHED, MARK, Durable, Log, Masker, Orders, descendants, pack, stat_of, unpack
+from sayci.launchers.shim import (
+    LIMIT_REACHED,
+    MARK,
+    Durable,
+    Log,
+    Masker,
+    Orders,
+    Times,
+    descendants,
+    pack,
+    stat_of,
+    unpack,
+)
 
 # ------------------------------------------------------------------------------------------------ masking
 
@@ -192,6 +205,25 @@ def test_a_durable_file_is_there_when_it_is_committed_and_not_before(tmp_path, d
     durable.commit(b"all of it")
     assert (tmp_path / "exit").read_bytes() == b"all of it"
     assert [path.name for path in tmp_path.iterdir()] == ["exit"]
+
+
+def test_the_times_of_a_log_are_noted_now_and_then(tmp_path, directory):
+    times = Times(directory)
+    begun = times._started
+    day = 86_400.0
+    told = ((0.0, 0), (0.1, 7), (0.3, 20), (0.4, 30), (60.0, 400), (day, 5000), (day + 20, 6000), (day + 50, 7000))
+    for passed, offset in told:
+        times.note(offset, begun + passed)
+    records = list(struct.iter_unpack("<QI", (tmp_path / "times").read_bytes()))
+    assert [offset for offset, _ in records] == [0, 20, 400, 5000, 7000]
+    moments = [moment for _, moment in records]
+    assert moments == [pytest.approx(moment, abs=1) for moment in (0, 300, 60_000, 86_400_000, 86_450_000)]
+
+
+def test_times_that_cannot_be_noted_disturb_nothing(tmp_path, directory):
+    (tmp_path / "times").mkdir()
+    Times(directory).note(5, 10**9)
+    assert (tmp_path / "times").is_dir()
 
 
 def test_the_space_of_a_durable_file_is_taken_beforehand(tmp_path, directory):

@@ -343,3 +343,16 @@ async def test_a_feed_follows_the_build_from_step_to_step(house, dial):
     )
     await received(b"event: end\n")
     assert wire.received.index(b"tested") < wire.received.index(b"deployed")
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_it_was_noted_lines_say_when_they_came(house):
+    browser = await a_log(house, b"one\ntwo\nthree\n")
+    assert "<i>" not in (await browser.get("/web-shop/1")).text
+    (key,) = [key for key in house.logs.files if key.endswith("-test")]
+    house.logs.files[f"{key}/times"] = b"".join(
+        offset.to_bytes(8, "little") + moment.to_bytes(4, "little") for offset, moment in ((0, 200), (8, 61_500))
+    )
+    text = (await browser.get("/web-shop/1")).document.text("li")
+    assert "1 0:00 one 2 0:00 two 3 1:01 three" in text
+    assert "1:01" in json.loads((await browser.get("/web-shop/1/test/lines")).body)["html"]

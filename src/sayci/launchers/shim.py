@@ -11,6 +11,7 @@ In RUNDIR it writes
 
     pid    which process it is; on disk before the command starts, so without it nothing of the step has run
     log    what the command prints, masked and limited; only ever appended to
+    times  how far the log was when: pairs of a byte offset (8 bytes) and milliseconds since the start (4), little-endian
     exit   how it ended; on disk when no process of the step is left and the log is complete
 
 and a file ``cancel`` that is there when ``pid`` has been written means that the command is not to be started any more.
@@ -42,7 +43,7 @@ else:
     import _signal  # what `signal` wraps, without the enums
 
 # The names in a run directory.
-LOCK, ERRORS, PID, LOG, EXIT, CANCEL = "lock", "errors", "pid", "log", "exit", "cancel"
+LOCK, ERRORS, PID, LOG, TIMES, EXIT, CANCEL = "lock", "errors", "pid", "log", "times", "exit", "cancel"
 # The file descriptors that a launcher hands over.
 ORDERS_FD, LOCK_FD = 3, 4
 
@@ -332,6 +333,7 @@ class Log:
     def __init__(self, fd: int, limit: int) -> None:
         self._fd = fd
         self._limit = limit or _NEVER
+        self._begun = os.fstat(fd).st_size
         self._written = 0
         self.full = False
         self.dropped = 0
@@ -359,6 +361,11 @@ class Log:
             self.dropped += len(data)
             self.error = f"the log could not be written: {error.strerror}"
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has, what was there before included."""
+        return self._begun + self._written
+
     def close(self) -> int:
         """See it onto the disk, and say how many bytes it has."""
         try:
@@ -366,6 +373,37 @@ class Log:
         except OSError as error:
             self.error = f"the log could not be written: {error.strerror}"
         return os.fstat(self._fd).st_size
+
+
+class Times:
+    """When the log was how long, for whoever reads it later: a few bytes now and then, and nothing if that cannot be.
+
+    At most every `PACE` seconds, and later on every 2000th part of the time, so that a day takes some 150 KB.
+    """
+
+    PACE = 0.25
+
+    def __init__(self, directory: int) -> None:
+        self._started = time.monotonic()
+        self._due = 0.0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(TIMES, flags, 0o600, dir_fd=directory)
+        except OSError:
+            self._due = _NEVER
+
+    def note(self, offset: int, now: float) -> None:
+        """What comes now begins at this offset of the log."""
+        passed = now - self._started
+        if passed < self._due:
+            return
+        self._due = passed + max(self.PACE, passed / 2000)
+        record = offset.to_bytes(8, "little") + min(int(passed * 1000), 0xFFFFFFFF).to_bytes(4, "little")
+        try:
+            if os.write(self._fd, record) < len(record):
+                self._due = _NEVER
+        except OSError:
+            self._due = _NEVER
 
 
 # ------------------------------------------------------------------------------------------------ processes
@@ -912,8 +950,9 @@ class Signals:
 class Watch:
     """Stays with a tree until none of it is left: copies its output, and asks for its end when that is due."""
 
-    def __init__(self, orders: Orders, signals: Signals, tree: Tree, output: int, log: Log) -> None:
+    def __init__(self, orders: Orders, signals: Signals, tree: Tree, output: int, log: Log, times: Times) -> None:
         self.why = ""
+        self._times = times
         self._orders = orders
         self._signals = signals
         self._tree = tree
@@ -1006,7 +1045,9 @@ class Watch:
             self._output_open = False
             self._poll.unregister(self._output)
             return 0
-        self._silent_at = time.monotonic() + (self._orders.silence_limit or _NEVER)
+        now = time.monotonic()
+        self._silent_at = now + (self._orders.silence_limit or _NEVER)
+        self._times.note(self._log.size, now)
         if self._orders.reports:
             self.last = (self.last + data)[-_DETAIL_LIMIT:]
         self._log.append(data if self._log.full else self._masker.feed(data))
@@ -1058,7 +1099,7 @@ class Shim:
             os.fchown(writer, orders.user, orders.user)  # or `echo > /dev/stdout` may not open it
         self._tree = Tree(start(orders, writer, report and report[1], prctl), orders)
         os.close(writer)
-        self._watch = watch = Watch(orders, signals, self._tree, reader, log)
+        self._watch = watch = Watch(orders, signals, self._tree, reader, log, Times(self._directory))
         watch.run()
         self._tree.evict()
         self._why, self._exit_code = watch.why, self._tree.exit_code

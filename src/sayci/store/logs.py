@@ -21,6 +21,9 @@ from sayci.loglines import Read
 
 Answer = TypeVar("Answer")
 
+#: So much of the times of a log is read, in bytes; they take less than that in a week.
+TIMES_LIMIT = 1024 * 1024
+
 _KEY = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -53,6 +56,12 @@ class FileLogs:
     async def read(self, key: str, start: int, length: int) -> bytes:
         """At most `length` bytes from `start`; b"" at the end, and where there is no log."""
         data: bytes = await deferToThreadPool(self._reactor, self._pool, _read, self._path(key), start, length)
+        return data
+
+    async def times(self, key: str) -> bytes:
+        """What the shim has noted beside the log."""
+        path = self._path(key).with_name("times")
+        data: bytes = await deferToThreadPool(self._reactor, self._pool, _read, path, 0, TIMES_LIMIT)
         return data
 
     async def work(self, key: str, work: Callable[[Read], Answer]) -> Answer:

@@ -20,6 +20,7 @@ from sayci.loglines import (
     Index,
     Place,
     Read,
+    Times,
     Window,
     counted,
     find,
@@ -27,6 +28,8 @@ from sayci.loglines import (
     needle_of,
     window,
 )
+from sayci.web.rows import Elapsed
+from sayci.web.words import duration
 
 #: Of so many logs it is remembered where their lines are (at most 32 KiB each) and which of them are errors.
 LOGS_KEPT = 128
@@ -87,6 +90,11 @@ class LogReader:
         index = await self._index(key, size)
         return await self._logs.work(key, lambda read: window(read, index, size, place, bounds))
 
+    async def elapsed(self, key: str) -> Elapsed:
+        """What the gutter says of a line that begins at an offset: the time since the step's start."""
+        times = Times(await self._logs.times(key))
+        return lambda offset: duration(floor(times.at(offset)))
+
     async def end_at(self, key: str, offset: int) -> Window:
         """The last line before an offset."""
         return await self.window(key, END, Bounds(1, BLOCK), offset)
@@ -128,6 +136,11 @@ class LogReader:
         found = await self._logs.work(key, look)
         known.errors = (size, found)
         return found
+
+
+def floor(seconds: float | None) -> float | None:
+    """Whole seconds."""
+    return None if seconds is None else seconds // 1
 
 
 def _search(needle: bytes, start: int, ended: int, size: int, limit: int) -> Callable[[Read], Found]:

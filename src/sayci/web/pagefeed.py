@@ -168,6 +168,7 @@ class _Told:
         if chunk.end == offset:  # the rest of a letter has not come yet
             await self._pause()
             return offset
+        rows.timed(await self._reader.elapsed(key_of(self._following.build, name)))
         first, html = rows.feed(chunk.text, chunk.end)
         self._send(name, first, html, chunk.end, leap=False)
         return chunk.end
@@ -175,7 +176,8 @@ class _Told:
     async def _leap(self, name: str, key: str) -> tuple[LiveRows, int]:
         window = await self._reader.window(key, END, LEAP)
         rows = LiveRows(name, window)
-        self._send(name, window.first, str(rows_of(name, window, folds=False)), window.end, leap=True)
+        shown = rows_of(name, window, await self._reader.elapsed(key), folds=False)
+        self._send(name, window.first, str(shown), window.end, leap=True)
         return rows, window.end
 
     def _send(self, name: str, first: int, html: str, end: int, *, leap: bool) -> None:

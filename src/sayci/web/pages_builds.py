@@ -34,13 +34,17 @@ LAST_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step with some lines of its log; `is_open` unfolds it, `usual` are the seconds that it usually takes."""
+    """A step with some lines of its log.
+
+    `is_open` unfolds it, `usual` are the seconds that it usually takes, `is_timed` says that the gutter has times.
+    """
 
     step: Step
     window: Window
     rows: Markup
     is_open: bool
     usual: float | None
+    is_timed: bool
 
     @property
     def after(self) -> int:
@@ -57,6 +61,7 @@ class FirstError:
     more: tuple[int, ...]
     rows: Markup
     is_shown: bool
+    is_timed: bool
 
 
 def before_of(visit: Visit) -> int | None:
@@ -155,8 +160,9 @@ class BuildPages:
             is_open = step is chosen
             where = place[1] if place is not None and is_open else END
             window = await self._reader.window(key_of(build, step.name), where, SHOWN if is_open else ASIDE)
-            rows = rows_of(step.name, window)
-            views.append(StepView(step, window, rows, is_open, history.usual.get(step.name)))
+            elapsed = await self._reader.elapsed(key_of(build, step.name))
+            rows = rows_of(step.name, window, elapsed)
+            views.append(StepView(step, window, rows, is_open, history.usual.get(step.name), bool(elapsed(window.end))))
         return views
 
     async def _first_error(self, build: Build, views: Sequence[StepView]) -> FirstError | None:
@@ -166,18 +172,17 @@ class BuildPages:
             return None
         key = key_of(build, step.name)
         view = next(view for view in views if view.step is step)
-        errors = await self._reader.errors(key)
+        errors, elapsed = await self._reader.errors(key), await self._reader.elapsed(key)
         if errors.first is None:
             if view.window.total <= LAST_LINES:
                 return None
             window = await self._reader.window(key, END, Bounds(LAST_LINES, 4096))
-            return FirstError(
-                step.name, None, (), rows_of(step.name, window, is_named=False, folds=False), is_shown=True
-            )
+            rows = rows_of(step.name, window, elapsed, is_named=False, folds=False)
+            return FirstError(step.name, None, (), rows, is_shown=True, is_timed=view.is_timed)
         window = await self._reader.window(key, Place("from", max(1, errors.first - 2)), Bounds(8, 8192))
-        rows = rows_of(step.name, window, is_named=False, folds=False)
+        rows = rows_of(step.name, window, elapsed, is_named=False, folds=False)
         is_shown = view.is_open and view.window.first <= errors.first <= view.window.last
-        return FirstError(step.name, errors.first, errors.lines[1:], rows, is_shown)
+        return FirstError(step.name, errors.first, errors.lines[1:], rows, is_shown, view.is_timed)
 
     async def cancel(self, visit: Visit, project: str, number: str) -> Answer:
         """End it."""

@@ -118,7 +118,8 @@ class LogPages:
         asked = [(kind, visit.query(kind)) for kind in PLACES if visit.query(kind)]
         place = Place(asked[0][0], line_number(asked[0][1])) if asked else END
         window = await self._reader.window(key_of(build, name), place, MORE)
-        told = Lines(window.first, window.last, window.total, window.is_end, str(rows_of(name, window)))
+        elapsed = await self._reader.elapsed(key_of(build, name))
+        told = Lines(window.first, window.last, window.total, window.is_end, str(rows_of(name, window, elapsed)))
         return answer(visit.request, 200, JSON, msgspec.json.encode(told))
 
     async def find(self, visit: Visit, project: str, number: str) -> bytes:

@@ -27,7 +27,7 @@ def row(step: str, number: int, line: Line, elapsed: str = "", *, is_named: bool
     name = f"{step}-{number}"
     classes = ' class="x"' if marked else ""
     begin = f'<li id="{name}"{classes}>' if is_named else f"<li{classes}>"
-    time = f"<i>{elapsed:>7} </i>" if elapsed else ""
+    time = f"<i>{elapsed:>7}  </i>" if elapsed else ""
     return f'{begin}<a href="#{name}">{number:4} </a>{time}{"".join(map(_run, line))}</li>'
 
 
@@ -102,6 +102,10 @@ class LiveRows:
             before = drawn(Window(window.lines[:-1], window.before, raw.start, window.total, window.size))[1]
             self._screen = Screen(before)
             self._screen.feed(_decoded(raw.data))
+
+    def timed(self, elapsed: Elapsed) -> None:
+        """From now on the gutter says this."""
+        self._elapsed = elapsed
 
     def feed(self, text: str, end: int) -> tuple[int, str]:
         """The rows that `text` adds and changes, which ends at the offset `end`, and the number of the first of them."""
