@@ -8,6 +8,7 @@ What tests use (nothing else here is stable)::
     made = engine.built()                # the same, and makes the image of these very sources, once for all workers
     made.image, made.version, made.base  # "sayci-test:0.0.123", "0.0.123", the base image
     made.pex, made.python                # its sayci.pex (a Path), and the Python that runs it: "3.11"
+    engine.base()                        # an image with python3, git and make: needs no ./build
     engine.pex()                         # a sayci.pex for this Python, by ./build --pex-only: needs no engine
 
     with engine.run("--slots", "1", options=["--read-only", "--tmpfs", "/tmp"]) as container:  # docker run --detach ...
@@ -201,6 +202,14 @@ def _base():
         pytest.skip("no base image is here: docker pull python:3.13-slim, or name another one by SAYCI_TEST_BASE")
     _make_base()
     return BASE
+
+
+@cache
+def base():
+    """An image with python3, git and make, or skip the test."""
+    engine()
+    with _alone():
+        return _base()
 
 
 # -- what ./build makes

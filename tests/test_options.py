@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sayci.options import DEFAULT_PORT, Options
+from sayci.options import DEFAULT_PORT, ContainerSettings, Options
 
 
 def settings(*arguments, **environment):
@@ -74,3 +74,37 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, capsys):
 
 def test_a_slash_at_the_end_of_an_address_is_not_kept():
     assert settings("--public-url", "https://ci.example/sub/").public_url == "https://ci.example/sub"
+
+
+def test_containers_are_asked_for_by_name():
+    assert settings().containers is None
+    assert settings("--launcher", "docker").containers == ContainerSettings()
+    given = (
+        "--docker-image",
+        "ci:1",
+        "--docker-network",
+        "none",
+        "--docker-cpus",
+        "1.5",
+        "--docker-socket",
+        "unix:///x",
+    )
+    assert settings("--launcher", "docker", *given).containers == ContainerSettings(Path("/x"), "ci:1", "none", 1.5)
+    assert settings(SAYCI_LAUNCHER="docker", SAYCI_DOCKER_IMAGE="ci:2").containers == ContainerSettings(image="ci:2")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        ("--launcher", "moon"),
+        ("--docker-image", "--privileged"),
+        ("--docker-network", "host"),
+        ("--docker-network", "container:x"),
+        ("--docker-cpus", "-1"),
+        ("--docker-cpus", "many"),
+    ),
+)
+def test_containers_that_cannot_be_are_one_line(arguments, capsys):
+    with pytest.raises(SystemExit):
+        settings(*arguments)
+    assert capsys.readouterr().err.count("\n") == 1

@@ -34,7 +34,8 @@ class Job:
     the file `log` in there.  An empty log that is there before the start says of a key that nothing of it has run, where
     otherwise nothing would be known.  `environment` is the whole environment of the command.  `secrets` never appear in
     the log, nor do their usual encodings (see buildlog.masks_of).  `workspace` is where the command runs; `beside` are
-    the other directories that are the step's, such as its home.  `grace` is the time between TERM and KILL, in seconds.
+    the other directories that are the step's, such as its home.  `image` is what it runs in where it runs in a
+    container; "" takes the launcher's own.  `grace` is the time between TERM and KILL, in seconds.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Job:
     limits: Limits = NONE
     grace: float = 5.0
     beside: tuple[Path, ...] = ()
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

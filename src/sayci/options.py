@@ -16,6 +16,7 @@ from twisted.python.usage import UsageError
 from sayci import __version__
 from sayci.buildlog import OUTPUT_LIMIT
 from sayci.errors import Invalid
+from sayci.image import check_image
 from sayci.limits import LEAST, MOST, Limits
 from sayci.space import Reserves, reserve_of
 
@@ -28,6 +29,7 @@ PROCESS_LIMIT = 2048
 WORKSPACE_LIMIT = 20 << 30
 OPEN_FILES_LIMIT = 16384
 GITHUB_API = "https://api.github.com"
+LAUNCHERS = ("local", "docker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,24 @@ class AcmeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerSettings:
+    """What the operator has decided about containers: the engine's socket, and what projects get that say nothing.
+
+    `image` is "" where each project has to name its own.  `processors` is how many of them a step may take, 0 for all.
+    """
+
+    socket: Path = Path("/var/run/docker.sock")
+    image: str = ""
+    network: str = "bridge"
+    processors: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What the operator has decided, checked.  Times are in seconds; a `wait` of None is without end.
 
     `limits` are what every step may take, and no project can allow itself more.  Of them a memory_limit of 0 is to be made
-    from what this machine has.
+    from what this machine has.  `containers` is None where steps run in none.
     """
 
     ports: tuple[str, ...]
@@ -74,6 +89,7 @@ class ServerSettings:
     limits: Limits
     sample: bool
     sign_in_link: bool
+    containers: ContainerSettings | None = None
 
 
 def _address(value: str) -> str:
@@ -98,6 +114,18 @@ def _binding(identifier: str, key_file: str) -> tuple[str, Path] | None:
     if bool(identifier) != bool(key_file):
         raise Invalid("--acme-eab-kid and --acme-eab-key-file belong together")
     return (identifier, Path(key_file).absolute()) if identifier else None
+
+
+def _network(name: str) -> str:
+    if name == "host" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise Invalid("not a network that builds can have: bridge, none, or one of docker network ls but host", name)
+    return name
+
+
+def _processors(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(?:\.[0-9]{1,2})?", value):
+        raise Invalid("not a number of processors, such as 1.5; 0 for all", value)
+    return float(value)
 
 
 def _number(value: str, least: int, most: int) -> int:
@@ -145,6 +173,11 @@ class Options(UsageOptions):
             WAYS[0],
             "What keeps builds from the server: users (of their own, as root), bubblewrap, none; auto takes the best.",
         ],
+        ["launcher", None, "local", "Where steps run: local, or docker for a container of each step's own."],
+        ["docker-image", None, "", "What the steps of projects run in that name no image of their own."],
+        ["docker-network", None, "bridge", "The network of the containers; none for no network."],
+        ["docker-cpus", None, "0", "How many processors a container may take, such as 1.5; 0 for all."],
+        ["docker-socket", None, "/var/run/docker.sock", "Where the Docker Engine listens."],
         ["acme-directory", None, "", "Directory address of another ACME authority than Let's Encrypt, for le: ports."],
         ["acme-ca-file", None, "", "PEM file with the authority's own root certificate, where the system has it not."],
         ["acme-email", None, "", "Address for the authority to write to."],
@@ -258,6 +291,7 @@ class Options(UsageOptions):
             limits=self._limits(),
             sample=self._flag("sample"),
             sign_in_link=self._flag("sign-in-link"),
+            containers=self._containers(),
         )
 
     def _limits(self) -> Limits:
@@ -272,6 +306,17 @@ class Options(UsageOptions):
             workspace_limit=read("workspace_limit"),
             open_files_limit=read("open_files_limit"),
         )
+
+    def _containers(self) -> ContainerSettings | None:
+        given = ContainerSettings(
+            socket=Path(self["docker-socket"].removeprefix("unix://")).absolute(),
+            image=check_image(self["docker-image"]) if self["docker-image"] else "",
+            network=_network(self["docker-network"]),
+            processors=_processors(self["docker-cpus"]),
+        )
+        if self["launcher"] not in LAUNCHERS:
+            raise Invalid("there is no such launcher; there are", self["launcher"], *LAUNCHERS)
+        return given if self["launcher"] == "docker" else None
 
     def _acme(self) -> AcmeSettings:
         given = {name: str(self[f"acme-{name}"]) for name in ("directory", "ca-file", "email", "profile", "http")}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sayci.change import check_branch, ref_of
 from sayci.errors import Invalid
+from sayci.image import check_image
 
 #: Seconds that one step may run when the project does not say otherwise, and the most that it may say.
 DEFAULT_TIME_LIMIT = 3600.0
@@ -130,6 +131,7 @@ class Settings:
 
     `url` has passed sayci.git.check_url.  `time_limit` is in seconds, for each step.  `deploy_branch` None means that the
     project has no deploys.  `forge_api` is the base address of the forge's API (https://api.github.com by default).
+    `image` is what the steps run in where they run in containers; "" takes the server's own.
     Raises Invalid, naming the field.
     """
 
@@ -141,6 +143,7 @@ class Settings:
     deploy_target: str = "deploy"
     time_limit: float = DEFAULT_TIME_LIMIT
     forge_api: str = ""
+    image: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -153,6 +156,8 @@ class Settings:
             raise Invalid("time_limit is a number of seconds from 1 to", int(LONGEST_TIME_LIMIT))
         if self.forge_api and not re.match(r"https?://[^\s@/?#]+(?:/[^\s?#]*)?\Z", self.forge_api):
             raise Invalid("forge_api is the address of an API, such as https://api.github.com", self.forge_api[:80])
+        if self.image:
+            check_image(self.image)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ FETCH_PAUSES = (2, 10)
 #: Seconds between two looks whether there is room for a checkout.
 SPACE_PAUSE = 10.0
 
-_BASE_ENVIRONMENT = {
+#: What every step is given, unless its project says otherwise.
+BASE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "SHELL": "/bin/sh",
@@ -74,7 +75,7 @@ def is_debugging(given: Mapping[str, str]) -> bool:
 def stated_environment(build: Build, workspace: Path, given: Mapping[str, str], page: str) -> dict[str, str]:
     """The whole environment of a step: a small base, what the project gives, and what sayci says of the build."""
     return {
-        **_BASE_ENVIRONMENT,
+        **BASE_ENVIRONMENT,
         **given,
         "CI": "true",
         "HOME": str(workspace / "home"),
@@ -356,6 +357,7 @@ class Runner:
             limits=self._limits_of(orders),
             grace=self._grace,
             beside=(workspace / "home", workspace / "tmp"),
+            image=orders.project.settings.image,
         )
 
     def _limits_of(self, orders: Orders) -> Limits:

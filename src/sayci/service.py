@@ -30,12 +30,14 @@ from sayci.bus import Bus
 from sayci.catchup import CatchUp
 from sayci.data_directory import WORKSPACES, DataDirectory
 from sayci.descriptors import for_connections, raise_limit
-from sayci.errors import SayciError, Unavailable
+from sayci.errors import CannotStart, SayciError, Unavailable
 from sayci.event import DeliveryChanged
 from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
+from sayci.interfaces import Isolation, Launcher, Store
 from sayci.launchers import machine, privileges
+from sayci.launchers.docker import DockerLauncher, look_at
 from sayci.launchers.isolation import Chosen, choose
 from sayci.launchers.local import LocalLauncher
 from sayci.launchers.reaper import adopt_orphans
@@ -45,7 +47,7 @@ from sayci.limits import Limits
 from sayci.listening import handover
 from sayci.mirrors import sample
 from sayci.mirrors.sources import GitSources
-from sayci.options import Options, ServerSettings
+from sayci.options import ContainerSettings, Options, ServerSettings
 from sayci.outbox import Outbox
 from sayci.outlook import Outlooks
 from sayci.passwords import Passwords
@@ -156,13 +158,24 @@ class Sayci(Service):
         """What isolates builds here.  Before there is a second thread: what the server gives up, that one would keep."""
         settings = self.settings
         numbers = Numbers(settings.slot_uid, settings.slots + SPARE)
-        chosen = choose(settings.isolation, numbers, self._data, self._ports.private)
+        try:
+            chosen = choose(self._wanted(), numbers, self._data, self._ports.private)
+        except CannotStart as error:
+            if settings.containers is None:
+                raise
+            raise CannotStart("as root, sayci needs users for --launcher docker", *error.args[2:]) from None
         if chosen.users is not None:
             reserved = reserve(numbers)
             if reserved is not None:
                 self._enders.append(reserved.close)
             privileges.keep_needed()
         return chosen
+
+    def _wanted(self) -> str:
+        """What is to isolate builds, beside containers: in one nobody is root."""
+        if self.settings.containers is None:
+            return self.settings.isolation
+        return "users" if os.geteuid() == 0 else "none"
 
     def _adopt_orphans(self) -> None:
         from twisted.internet import process  # noqa: PLC0415 - what the reactor has imported, if it can have children
@@ -186,8 +199,7 @@ class Sayci(Service):
         logs = FileLogs(data / "builds", reactor, threads)
         launcher = self._launcher(chosen)
         users = SlotUsers(chosen.users, launcher.clear) if chosen.users is not None else None
-        places = (data / "mirrors", self._data.workspaces)
-        sources = GitSources(reactor, *places, policy, threads=threads, users=users, passed_on=os.environ)
+        sources = self._sources(policy, threads, users, launcher.isolation)
         runner_of = partial(
             Runner,
             store=store,
@@ -274,6 +286,7 @@ class Sayci(Service):
             if https is not None:
                 await https.keeper.start()
             metrics.resume(await self._surely(store.open_builds))
+            await self._surely(partial(_sweep, launcher, store))
             await self._surely(partial(self._greet, store, sign_in))
             for start in (scheduler.start, inbox.start, registry.start):
                 await self._surely(start)
@@ -310,14 +323,45 @@ class Sayci(Service):
         )
         return pool, outbox
 
-    def _launcher(self, chosen: Chosen) -> LocalLauncher:
+    def _sources(
+        self, policy: Policy, threads: ThreadPool, users: SlotUsers | None, isolation: Isolation
+    ) -> GitSources:
+        return GitSources(
+            self._reactor,
+            self._data.path / "mirrors",
+            self._data.workspaces,
+            policy,
+            threads=threads,
+            users=users,
+            passed_on=os.environ,
+            # A build that runs as the server's own user could change what its workspace has in common with the mirror.
+            shares_objects=users is not None or not isolation.holds,
+        )
+
+    def _launcher(self, chosen: Chosen) -> LocalLauncher | DockerLauncher:
         root = self._data.path / "builds"
-        launcher = LocalLauncher(self._reactor, root, users=chosen.users, wrapper=chosen.wrapper)
+        launcher: LocalLauncher | DockerLauncher
+        if self.settings.containers is not None:
+            launcher = self._containers(root, self.settings.containers, chosen.users)
+        else:
+            launcher = LocalLauncher(self._reactor, root, users=chosen.users, wrapper=chosen.wrapper)
         if launcher.isolation.holds:
             self._log.info("{words}", words=launcher.isolation.words)
         else:
             self._log.warn("{words}; build only what you trust", words=launcher.isolation.words)
         return launcher
+
+    def _containers(self, root: Path, settings: ContainerSettings, users: Numbers | None) -> DockerLauncher:
+        config = os.environ.get("DOCKER_CONFIG", "") or os.path.expanduser("~/.docker")  # noqa: PTH111 - may be no home
+        return DockerLauncher(
+            self._reactor,
+            root,
+            settings,
+            look_at(settings, self._data.path),
+            data=self._data.path,
+            users=users,
+            registries=Path(config, "config.json"),
+        )
 
     async def _surely(self, work: Callable[[], Awaitable[Value]]) -> Value:
         """Do it as soon as the database lets us: a server that has not started its work looks well and builds nothing."""
@@ -344,6 +388,13 @@ class Sayci(Service):
         settings = Settings("sample", sample.url_of(self._data.path), deploy_branch="main")
         project, _ = await registry.register(settings)
         await scheduler.build_by_hand(project, None, "sayci")
+
+
+async def _sweep(launcher: Launcher, store: Store) -> None:
+    """Remove containers that no step is in any more."""
+    if isinstance(launcher, DockerLauncher):
+        open_builds = await store.open_builds()
+        await launcher.sweep({step.handle for build in open_builds for step in build.steps if step.handle})
 
 
 class _Successor:

@@ -72,6 +72,7 @@ def a_project(name: str = "demo", **fields: Any) -> Json:
         "deploy_target": "deploy",
         "time_limit": 3600.0,
         "forge_api": "",
+        "image": "",
         "mirror": "ready",
         "mirror_error": "",
         "has_access_token": False,

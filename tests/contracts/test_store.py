@@ -123,6 +123,7 @@ async def test_a_project_is_found_by_its_name_in_any_case_and_by_its_id(store):
         deploy_target="ship",
         time_limit=90.5,
         forge_api="https://forge.example/api/v3",
+        image="registry.example:5000/ci:1",
     )
     project = await store.add_project(given, "secret", "", NOW + 0.25)
     assert project.settings == given

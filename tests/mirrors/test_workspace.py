@@ -108,6 +108,16 @@ def test_where_links_are_refused_there_are_copies_closed_to_writing(mirror, else
         assert stat.S_IMODE(status.st_mode) == 0o444
 
 
+def test_objects_that_are_not_to_be_shared_are_copies(mirror, tmp_path):
+    tree = make(tmp_path / "12", mirror.path, mirror.head(), "", shares_objects=False)
+    assert log_of(tree) == ["second", "first"]
+    assert {status.st_nlink for status in packs_in(tree / ".git" / "objects").values()} == {1}
+    for path in (tree / ".git" / "objects" / "pack").iterdir():  # what a build may do that is who the server is
+        path.chmod(0o600)
+        path.write_bytes(b"changed")
+    assert log_of(make(tmp_path / "13", mirror.path, mirror.head(), "", shares_objects=False)) == ["second", "first"]
+
+
 def test_packs_that_a_mask_has_closed_are_opened_to_readers(mirror, tmp_path):
     for path in (mirror.path / "objects" / "pack").iterdir():
         path.chmod(0o400)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -57,7 +58,9 @@ def ask(path, statement, *values):
 
 
 def definitions(path):
-    return {" ".join(sql.split()) for (sql,) in ask(path, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    """What made all that is there; SQLite puts the name of a table into quotes that was renamed."""
+    made = (" ".join(sql.split()) for (sql,) in ask(path, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
+    return {re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", sql) for sql in made}
 
 
 def test_migrations_make_exactly_the_tables_of_this_sayci(any_address):
@@ -80,6 +83,19 @@ def test_migrations_say_in_sqlite_what_the_tables_say_word_for_word(address, pat
 
 def test_the_newest_revision_is_the_last_of_the_scripts():
     assert ScriptDirectory(str(SCRIPTS), version_locations=[str(SCRIPTS)]).get_heads() == [NEWEST]
+
+
+def test_projects_of_the_first_sayci_have_no_image_and_their_ids_are_not_given_again(address, path):
+    migrate(address, newest="0001")
+    for number in (1, 2):
+        values = "?1, ?2, ?2, 'https://x', 'main', NULL, 'test', 'deploy', 60, '', 1, 'ready', '', 0, x'00', NULL"
+        ask(path, f"INSERT INTO projects VALUES ({values})", number, f"p{number}")  # noqa: S608 - they are ours
+    ask(path, "INSERT INTO variables (project_id, name, scope, secret, value) VALUES (1, 'LEVEL', 'both', 0, '3')")
+    ask(path, "DELETE FROM projects WHERE id = 2")
+    migrate(address)
+    assert ask(path, "SELECT id, name, image FROM projects") == [(1, "p1", "")]
+    assert ask(path, "SELECT project_id, value FROM variables") == [(1, "3")]
+    assert ask(path, "SELECT seq FROM sqlite_sequence WHERE name = 'projects'") == [(2,)]
 
 
 def test_a_second_start_changes_nothing_and_copies_nothing(any_address, tmp_path):

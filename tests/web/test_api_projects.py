@@ -37,6 +37,7 @@ async def test_a_project_is_registered_with_its_usual_settings(house):
         "deploy_target": "deploy",
         "time_limit": 3600.0,
         "forge_api": "",
+        "image": "",
         "mirror": "cloning",
         "mirror_error": "",
         "has_access_token": False,
@@ -56,6 +57,7 @@ async def test_a_project_is_registered_with_settings_of_its_own(house):
         "deploy_target": "ship",
         "time_limit": 60,
         "forge_api": "https://git.example/api/v3",
+        "image": "registry.example:5000/ci:1",
     }
     reply = await register(house, **fields, access_token="forge-secret")
     assert reply.code == 201
@@ -98,6 +100,9 @@ IMPOSSIBLE: tuple[dict[str, Any], ...] = (
     {"time_limit": "60"},
     {"time_limit": True},
     {"forge_api": "ftp://x"},
+    {"image": "--privileged"},
+    {"image": "a b"},
+    {"image": None},
     {"forge_api": "https://user@git.example"},
     {"access_token": ""},
     {"access_token": "two words"},

@@ -66,11 +66,12 @@ async def test_every_field_of_a_new_project_counts(house):
         deploy_target="ship",
         time_limit="1,5",
         forge_api="https://github.example/api/v3/",
+        image=" python:3.13-slim ",
     )
     settings = (await house.store.project("janet")).settings
     assert (settings.default_branch, settings.deploy_branch) == ("trunk", "release/1")
     assert (settings.test_target, settings.deploy_target, settings.time_limit) == ("check", "ship", 90.0)
-    assert settings.forge_api == "https://github.example/api/v3"
+    assert (settings.forge_api, settings.image) == ("https://github.example/api/v3", "python:3.13-slim")
 
 
 @pytest_twisted.ensureDeferred
@@ -108,6 +109,7 @@ async def test_empty_fields_are_the_usual_values(house):
         ("access_token", "x" * 2000),
         ("forge_api", "ftp://forge.example"),
         ("forge_api", "https://user:pass@forge.example"),
+        ("image", "--privileged"),
     ),
 )
 @pytest_twisted.ensureDeferred

@@ -37,6 +37,7 @@ def test_a_project_has_everything_but_its_secrets():
         "deploy_target": "deploy",
         "time_limit": 3600.0,
         "forge_api": "",
+        "image": "",
         "mirror": "failed",
         "mirror_error": "no such host",
         "has_access_token": True,

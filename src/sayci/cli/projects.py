@@ -56,6 +56,7 @@ _SETTINGS = (
     click.option("--deploy-target", metavar="TARGET", help='What make makes to deploy; "deploy" by default.'),
     click.option("--time-limit", type=click.FloatRange(1), metavar="SECONDS", help="The most that one step may take."),
     click.option("--forge-api", metavar="URL", help="The forge's API, where it is not https://api.github.com."),
+    click.option("--image", help="What steps run in, where the server runs them in containers: python:3.13-slim."),
     click.option("--access-token", is_flag=True, help="Ask for the forge's access token, or read it from a pipe."),
 )
 
@@ -183,6 +184,7 @@ def _say_project(project: Json) -> None:
             ("Deploys", f"make {project.get('deploy_target')}, of branch {deploys}" if deploys else "none"),
             ("Time limit", span(limit) if isinstance(limit, int | float) else ""),
             ("Forge's API", str(project.get("forge_api") or "the server's own default")),
+            *([("Image", str(project["image"]))] if project.get("image") else []),
             ("Access token", "is set" if project.get("has_access_token") else "none: the forge is told nothing"),
             ("Webhook", str(project.get("webhook_url"))),
             ("Registered", age(project.get("created_at"))),

@@ -38,6 +38,9 @@ class GitSources:
     With `users` a workspace belongs to the user that is lent to its build, who is waited for as long as for a fetch; what
     is checked out is written by him, and `workspaces` may be passed through by everybody (mode 0711).  He is given back
     when no workspace of the build is left.  This takes a server that is root.
+
+    Without `shares_objects` a checkout has copies of the mirror's objects: a build that runs as the server's own user, and
+    sees nothing of the server but its workspace, could change those that the mirror has too.
     """
 
     _log = Logger()
@@ -57,6 +60,7 @@ class GitSources:
         file_limit: int = FILE_LIMIT,
         memory_limit: int = MEMORY_LIMIT,
         users: Users | None = None,
+        shares_objects: bool = True,
     ) -> None:
         """Raises CannotStart when a program is missing, OSError when the directories cannot be used."""
         self._reactor = reactor
@@ -68,6 +72,7 @@ class GitSources:
             reactor, file_limit=file_limit, memory_limit=memory_limit, other_users=users is not None
         )
         self._users = users
+        self._shares_objects = shares_objects
         keys = (ssh or mirrors.parent / "ssh").absolute()
         for directory in (self._directory, self._workspaces, keys):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,7 +136,8 @@ class GitSources:
                 told.say(f"the tags are as they were at an earlier fetch: {trouble}")
             # While it is held, so that the packs are there, and all that the tags name is in them.
             tags = await mirror.tags(deadline)
-            tree = await self._threads.call(workspace.make, place, mirror.path, commit, tags, uid)
+            made = (place, mirror.path, commit, tags, uid)
+            tree = await self._threads.call(workspace.make, *made, shares_objects=self._shares_objects)
         with told.listening() as listen:
             await self._git.done(git.read_tree(tree, commit), deadline, listen=listen, traces=debug, uid=uid)
         message, _ = await mirror.describe(commit, deadline)

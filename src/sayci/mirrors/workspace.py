@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sayci.git import DOT_GIT_DIRECTORIES, dot_git
@@ -23,19 +23,22 @@ _OBJECTS = re.compile(r"pack/pack-[0-9a-f]+\.(?:pack|idx|rev)|[0-9a-f]{2}/[0-9a-
 _READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
-def make(workspace: Path, mirror: Path, commit: str, tags: str, uid: int | None = None) -> Path:
+def make(
+    workspace: Path, mirror: Path, commit: str, tags: str, uid: int | None = None, *, shares_objects: bool = True
+) -> Path:
     """Make `workspace`, with the ``.git`` of `commit` in its tree and no other file yet; returns the tree.
 
     Nobody may change `mirror`, whose objects it has, in the meantime.  `tags` is what git.list_tags has printed.  With
     `uid` all in it belongs to that user and the group of that number, but for the objects; the workspace itself the user
-    can only pass through, so that nothing in it can be replaced.  Raises OSError.
+    can only pass through, so that nothing in it can be replaced.  Without `shares_objects` the objects are copies, which
+    may be changed.  Raises OSError.
     """
     workspace.mkdir(mode=0o700)
     for name in (TREE, HOME, TMP):
         (workspace / name).mkdir(mode=0o700)
     tree = workspace / TREE
     written = _write(tree / ".git", commit, tags)
-    _link(mirror / "objects", tree / ".git" / "objects")
+    _give(mirror / "objects", tree / ".git" / "objects", _link_file if shares_objects else _copy_file)
     if uid is not None:
         _hand_over(workspace, written, uid)
     return tree
@@ -73,11 +76,11 @@ def _hand_over(workspace: Path, written: list[Path], uid: int) -> None:
     workspace.chmod(0o710)
 
 
-def _link(objects: Path, own: Path) -> None:
+def _give(objects: Path, own: Path, give: Callable[[Path, Path], None]) -> None:
     """Give every object of one repository to another one as well."""
     for name in _objects_in(objects):
         (own / name).parent.mkdir(exist_ok=True)
-        _link_file(objects / name, own / name)
+        give(objects / name, own / name)
 
 
 def _objects_in(objects: Path) -> Iterator[Path]:
@@ -94,5 +97,9 @@ def _link_file(path: Path, name: Path) -> None:
     try:
         name.hardlink_to(path)
     except OSError:  # another file system, or one without links: what is wrong beside that, a copy meets too
-        shutil.copyfile(path, name)
-        name.chmod(_READABLE)
+        _copy_file(path, name)
+
+
+def _copy_file(path: Path, name: Path) -> None:
+    shutil.copyfile(path, name)
+    name.chmod(_READABLE)

@@ -24,6 +24,7 @@ _SETTINGS = (
     "deploy_target",
     "time_limit",
     "forge_api",
+    "image",
 )
 _PROJECTS = sa.select(
     projects.c.id,

@@ -65,6 +65,7 @@ projects = sa.Table(
     _text("deploy_target"),
     _time("time_limit", nullable=False),
     _text("forge_api"),
+    _text("image"),
     _time("created_at", nullable=False),
     sa.Column("mirror", word(MirrorState), nullable=False),
     _text("mirror_error"),

@@ -10,6 +10,7 @@ from twisted.web.server import Request
 
 from sayci.change import check_branch
 from sayci.errors import Invalid, Malformed, TooLarge, Unsupported
+from sayci.image import check_image
 from sayci.project import LONGEST_TIME_LIMIT, check_name, check_target
 
 T = TypeVar("T")
@@ -90,6 +91,11 @@ class Fields:
         """A number of minutes, as seconds; an empty field is 60 minutes."""
         most = int(LONGEST_TIME_LIMIT // 60)
         return self.take(name, _seconds, f"Give a number of minutes, up to {most} (seven days).", 3600.0)
+
+    def image(self, name: str) -> str:
+        """The name of a container image; "" for an empty field."""
+        advice = "Give the name of a container image, such as python:3.13-slim or registry.example:5000/team/ci:2."
+        return self.take(name, lambda text: check_image(text) if text else "", advice, "")
 
     def access_token(self, name: str) -> str:
         """A token of the forge; "" for an empty field."""

@@ -28,6 +28,7 @@ _EMPTY = {
     "deploy_target": "deploy",
     "time_limit": "60",
     "forge_api": "",
+    "image": "",
 }
 #: The choices of who is given a variable, and whether it is secret.
 _KINDS = {"plain": False, "secret": True}
@@ -43,6 +44,7 @@ def _shown(settings: Settings) -> dict[str, str]:
         "deploy_target": settings.deploy_target,
         "time_limit": minutes(settings.time_limit),
         "forge_api": settings.forge_api,
+        "image": settings.image,
     }
 
 
@@ -56,6 +58,7 @@ def _read(fields: Fields) -> dict[str, Any]:
         "deploy_target": fields.target("deploy_target", "deploy"),
         "time_limit": fields.time_limit("time_limit"),
         "forge_api": fields.given.get("forge_api", "").strip().rstrip("/"),
+        "image": fields.image("image"),
     }
 
 

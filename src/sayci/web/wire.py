@@ -19,6 +19,7 @@ from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
 from sayci.delivery import Verdict
 from sayci.git import URL_LIMIT
+from sayci.image import REFERENCE_LIMIT
 from sayci.person import word_of_role
 from sayci.project import LONGEST_TIME_LIMIT, VALUE_LIMIT, MirrorState, Scope
 from sayci.report import StatusState
@@ -152,6 +153,7 @@ class Project(Struct):
     deploy_target: str
     time_limit: float
     forge_api: str
+    image: str
     mirror: MirrorState
     mirror_error: str
     has_access_token: bool
@@ -311,6 +313,7 @@ class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
     deploy_target: Target | UnsetType = UNSET
     time_limit: Seconds | UnsetType = UNSET
     forge_api: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
+    image: Annotated[str, Meta(max_length=REFERENCE_LIMIT)] | UnsetType = UNSET
     access_token: Credential | UnsetType | None = UNSET
 
 
@@ -444,6 +447,7 @@ def of_project(project: project.Project, links: Links) -> Project:
         deploy_target=settings.deploy_target,
         time_limit=settings.time_limit,
         forge_api=settings.forge_api,
+        image=settings.image,
         mirror=project.mirror,
         mirror_error=project.mirror_error,
         has_access_token=project.has_access_token,
