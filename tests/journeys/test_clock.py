@@ -22,6 +22,8 @@ from pathlib import Path
 real, said = time.time, Path({path!r})
 time.time = lambda: real() + float(said.read_text() or 0)
 from twisted.application.twist._twist import Twist
+
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
 Twist.main()
 """
 
@@ -54,7 +56,7 @@ def place():
 @pytest.fixture
 def shifted(place, forge):
     server = Shifted(
-        place / "data", "--allow-url", "file", "--github-api", forge.url, "--slot-uid", "0", "--slots", "1"
+        place / "data", "--allow-url", "file", "--github-api", forge.url, "--isolation", "none", "--slots", "1"
     )
     server.start().sign_in()
     yield server

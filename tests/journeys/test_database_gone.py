@@ -18,6 +18,8 @@ from tests import payloads
 from tests.gitserver import Repository
 from tests.postgresql import running_server
 
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
+
 #: What must not be told to anybody: how the database is reached, and how we are made.
 UNTOLD = (b"Traceback", b"sqlalchemy", b"psycopg", b"/tmp", b".sqlite", b"SELECT", b"INSERT")
 

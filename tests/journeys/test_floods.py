@@ -20,6 +20,8 @@ from tests.server import PATIENCE, Server
 from tests.slots import passable_directory
 from tests.tls import self_signed
 
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
+
 #: As many descriptors as the server may have, of which some 270 are for clients.
 DESCRIPTORS = 512
 SECONDS = 6
@@ -71,7 +73,7 @@ def server():
             secure = probe.getsockname()[1]
         tls = f"ssl:{secure}:interface=127.0.0.1:privateKey={certificate.key}:certKey={certificate.certificate}"
         ports = ("--port", "tcp:0:interface=127.0.0.1", "--port", tls)
-        poor = Poor(place / "data", "--allow-url", "file", "--slot-uid", "0", *ports)
+        poor = Poor(place / "data", "--allow-url", "file", "--isolation", "none", *ports)
         poor.start().sign_in()
         poor.secure = f"https://localhost:{secure}"
         repository = Repository(place / "quick.git")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.gitserver import Repository
+
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
 
 
 def test_a_hangup_and_a_log_that_is_cut_end_nothing(sayci_server, tmp_path, commons):

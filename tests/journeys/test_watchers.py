@@ -6,8 +6,12 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.gitserver import Repository
 from tests.watchers import Deaf, Watcher, read_all
+
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
 
 WATCHERS, DEAF = 50, 10
 LINES, LINE = 20_000, 100
