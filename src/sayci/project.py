@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from sayci.change import check_branch, ref_of
 from sayci.errors import Invalid
 from sayci.image import check_image
+from sayci.limits import DEFAULT_TIME_LIMIT, NAMES, Limits, check_limits
 
-#: Seconds that one step may run when the project does not say otherwise, and the most that it may say.
-DEFAULT_TIME_LIMIT = 3600.0
-LONGEST_TIME_LIMIT = 7 * 24 * 3600.0
 VARIABLES_LIMIT = 200
 VALUE_LIMIT = 32_768
 SECRETS_LIMIT = 50
@@ -129,8 +127,8 @@ class Variable:
 class Settings:
     """What a person says of a project when registering it, or later.
 
-    `url` has passed sayci.git.check_url.  `time_limit` is in seconds, for each step.  `deploy_branch` None means that the
-    project has no deploys.  `forge_api` is the base address of the forge's API (https://api.github.com by default).
+    `url` has passed sayci.git.check_url.  The limits are those of limits.Limits, for each step.  `deploy_branch` None means
+    that the project has no deploys.  `forge_api` is the base address of the forge's API (https://api.github.com by default).
     `image` is what the steps run in where they run in containers; "" takes the server's own.
     Raises Invalid, naming the field.
     """
@@ -144,6 +142,13 @@ class Settings:
     time_limit: float = DEFAULT_TIME_LIMIT
     forge_api: str = ""
     image: str = ""
+    silence_limit: float = 0.0
+    output_limit: int = 0
+    ends_at_output_limit: bool = False
+    process_limit: int = 0
+    memory_limit: int = 0
+    workspace_limit: int = 0
+    open_files_limit: int = 0
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -152,12 +157,16 @@ class Settings:
             check_branch(self.deploy_branch)
         check_target(self.test_target)
         check_target(self.deploy_target)
-        if not 1 <= self.time_limit <= LONGEST_TIME_LIMIT:
-            raise Invalid("time_limit is a number of seconds from 1 to", int(LONGEST_TIME_LIMIT))
+        check_limits(self.limits)
         if self.forge_api and not re.match(r"https?://[^\s@/?#]+(?:/[^\s?#]*)?\Z", self.forge_api):
             raise Invalid("forge_api is the address of an API, such as https://api.github.com", self.forge_api[:80])
         if self.image:
             check_image(self.image)
+
+    @property
+    def limits(self) -> Limits:
+        """What a step of the project may take, as far as the server allows it."""
+        return Limits(**{name: getattr(self, name) for name in NAMES})
 
 
 @dataclass(frozen=True, slots=True)

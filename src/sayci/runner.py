@@ -361,7 +361,7 @@ class Runner:
         )
 
     def _limits_of(self, orders: Orders) -> Limits:
-        return Limits(orders.project.settings.time_limit).within(self._limits)
+        return orders.project.settings.limits.within(self._limits)
 
     async def _tail(self, name: str) -> bytes:
         key = key_of(self.build, name)

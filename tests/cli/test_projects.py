@@ -52,7 +52,8 @@ def test_add_waits_for_the_mirror_and_says_what_to_enter_at_the_forge(signed_in,
 
 def test_add_sends_the_settings_that_are_given(signed_in, server):
     options = ("--branch", "trunk", "--deploy-branch", "live", "--test-target", "check", "--deploy-target", "ship")
-    limits = ("--time-limit", "600", "--forge-api", "https://forge.example/api/v1", "--no-wait")
+    more = ("--memory-limit", "2G", "--process-limit", "100", "--end-at-output-limit", "--output-limit", "500k")
+    limits = ("--time-limit", "600", *more, "--forge-api", "https://forge.example/api/v1", "--no-wait")
     signed_in("add", "abacus", "https://forge.example/ada/abacus.git", *options, *limits)
     assert server.bodies("POST", "projects") == [
         {
@@ -63,6 +64,10 @@ def test_add_sends_the_settings_that_are_given(signed_in, server):
             "test_target": "check",
             "deploy_target": "ship",
             "time_limit": 600.0,
+            "memory_limit": 2 << 30,
+            "process_limit": 100,
+            "ends_at_output_limit": True,
+            "output_limit": 512_000,
             "forge_api": "https://forge.example/api/v1",
         }
     ]

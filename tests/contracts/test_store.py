@@ -122,6 +122,13 @@ async def test_a_project_is_found_by_its_name_in_any_case_and_by_its_id(store):
         test_target="check",
         deploy_target="ship",
         time_limit=90.5,
+        silence_limit=30.5,
+        output_limit=1 << 20,
+        ends_at_output_limit=True,
+        process_limit=100,
+        memory_limit=1 << 40,
+        workspace_limit=1 << 41,
+        open_files_limit=1000,
         forge_api="https://forge.example/api/v3",
         image="registry.example:5000/ci:1",
     )

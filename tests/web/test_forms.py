@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sayci.project import LONGEST_TIME_LIMIT, check_name
+from sayci.limits import LONGEST_TIME_LIMIT
+from sayci.project import check_name
 from sayci.web.forms import Advice, Fields
 
 

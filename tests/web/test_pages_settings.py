@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 
 from sayci.errors import RepositoryRefused, RepositoryUnreachable
+from sayci.limits import Limits
 from sayci.project import Scope, Variable
 
 pytest_plugins = ["tests.web.page_fixtures"]
@@ -170,12 +171,28 @@ async def test_settings_are_changed(house):
     browser = await house.signed_in()
     form = (await browser.get(ADDRESS)).document.form(ADDRESS).fields
     assert (form["time_limit"], form["forge_api"], form["deploy_branch"]) == ("1.5", "https://forge.example/api", "")
-    changed = {"default_branch": "trunk", "deploy_branch": "trunk", "time_limit": "30", "forge_api": ""}
+    limits = {"memory_limit": "512", "process_limit": "100", "output_limit": "", "silence_limit": "2,5"}
+    changed = {"default_branch": "trunk", "deploy_branch": "trunk", "time_limit": "30", "forge_api": "", **limits}
     seen = await browser.submit(ADDRESS, ADDRESS, **changed)
     assert (seen.code, seen.path) == (303, ADDRESS)
     settings = (await house.store.project("web-shop")).settings
     assert (settings.default_branch, settings.deploy_branch) == ("trunk", "trunk")
     assert (settings.time_limit, settings.forge_api) == (1800.0, "")
+    assert settings.limits == Limits(1800.0, silence_limit=150.0, memory_limit=512 << 20, process_limit=100)
+    form = (await browser.get(ADDRESS)).document.form(ADDRESS).fields
+    assert {name: form[name] for name in limits} == {**limits, "silence_limit": "2.5"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    (("memory_limit", "1"), ("process_limit", "many"), ("workspace_limit", "-1"), ("output_limit", "9" * 30)),
+)
+@pytest_twisted.ensureDeferred
+async def test_a_limit_that_cannot_be_is_told_beside_it(house, field, value):
+    project = await house.project()
+    seen = await (await house.signed_in()).submit(ADDRESS, ADDRESS, **{field: value})
+    assert (seen.code, seen.document.attributes("aria-invalid")) == (422, ["true"])
+    assert (await house.store.project("web-shop")).settings == project.settings
 
 
 @pytest_twisted.ensureDeferred

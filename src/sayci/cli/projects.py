@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import click
@@ -21,6 +22,7 @@ from sayci.cli.parts import (
 )
 from sayci.cli.screen import age, coloured, note, say_facts, say_json, say_table, span, visible, waiting
 from sayci.cli.trouble import NO, Misused
+from sayci.limits import in_bytes
 
 #: Seconds between two looks at a mirror that is being cloned.
 LOOK = 1.0
@@ -49,12 +51,51 @@ def projects(*, as_json: bool) -> None:
     )
 
 
+_LIMITS = {
+    "memory_limit": "{} of memory",
+    "process_limit": "{} processes",
+    "workspace_limit": "{} on the disk",
+    "open_files_limit": "{} open files",
+    "output_limit": "{} of output",
+}
+_SIZES = ("memory_limit", "workspace_limit", "output_limit")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, or of larger units: 500M, 2G."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes."""
+        found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", str(value), re.IGNORECASE)
+        if found is None:
+            self.fail(f"{value} is no size such as 500M or 2G", param, ctx)
+        return int(found[1]) * _UNITS[found[2].upper()]
+
+
+SIZE = Size()
 _SETTINGS = (
     click.option("--branch", "default_branch", help="The default branch."),
     click.option("--deploy-branch", help="Deploy what is green on this branch."),
     click.option("--test-target", metavar="TARGET", help='What make makes to test; "test" by default.'),
     click.option("--deploy-target", metavar="TARGET", help='What make makes to deploy; "deploy" by default.'),
     click.option("--time-limit", type=click.FloatRange(1), metavar="SECONDS", help="The most that one step may take."),
+    click.option(
+        "--silence-limit", type=click.FloatRange(0), metavar="SECONDS", help="Stop a step that prints nothing."
+    ),
+    click.option("--memory-limit", type=SIZE, help="Memory of a step's processes together; 0: what the server allows."),
+    click.option("--process-limit", type=click.IntRange(0), metavar="N", help="Processes and threads of a step."),
+    click.option("--workspace-limit", type=SIZE, help="What a build may have on the disk."),
+    click.option("--open-files-limit", type=click.IntRange(0), metavar="N", help="Open files of each process."),
+    click.option("--output-limit", type=SIZE, help="What is kept of a step's output."),
+    click.option(
+        "--end-at-output-limit/--go-on-at-output-limit",
+        "ends_at_output_limit",
+        default=None,
+        help="Whether a step with more output is stopped.",
+    ),
     click.option("--forge-api", metavar="URL", help="The forge's API, where it is not https://api.github.com."),
     click.option("--image", help="What steps run in, where the server runs them in containers: python:3.13-slim."),
     click.option("--access-token", is_flag=True, help="Ask for the forge's access token, or read it from a pipe."),
@@ -170,6 +211,19 @@ def project(
         _say_project(found)
 
 
+def _limits(project: Json) -> str:
+    """Those of a project's limits that are its own."""
+    silence = project.get("silence_limit")
+    own = [f"{span(silence)} without output"] if isinstance(silence, int | float) and silence else []
+    for name, words in _LIMITS.items():
+        value = project.get(name)
+        if isinstance(value, int) and value:
+            own.append(words.format(in_bytes(value) if name in _SIZES else value))
+    if project.get("ends_at_output_limit"):
+        own.append("a step with more output is stopped")
+    return ", ".join(own) or "what the server allows"
+
+
 def _say_project(project: Json) -> None:
     limit = project.get("time_limit")
     deploys = project.get("deploy_branch")
@@ -183,6 +237,7 @@ def _say_project(project: Json) -> None:
             ("Tests", f"make {project.get('test_target')}"),
             ("Deploys", f"make {project.get('deploy_target')}, of branch {deploys}" if deploys else "none"),
             ("Time limit", span(limit) if isinstance(limit, int | float) else ""),
+            ("Other limits", _limits(project)),
             ("Forge's API", str(project.get("forge_api") or "the server's own default")),
             *([("Image", str(project["image"]))] if project.get("image") else []),
             ("Access token", "is set" if project.get("has_access_token") else "none: the forge is told nothing"),

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from sayci.errors import IllegalMove, Invalid, NameTaken, UnknownProject
 from sayci.interfaces import Page
+from sayci.limits import NAMES
 from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Project, Settings, Variable
 from sayci.store.pages import clamped, page_of
 from sayci.store.seal import Seal
@@ -22,9 +23,9 @@ _SETTINGS = (
     "deploy_branch",
     "test_target",
     "deploy_target",
-    "time_limit",
     "forge_api",
     "image",
+    *NAMES,
 )
 _PROJECTS = sa.select(
     projects.c.id,

@@ -39,6 +39,11 @@ def _text(name: str) -> sa.Column[str]:
     return sa.Column(name, Words, nullable=False)
 
 
+def _limit(name: str) -> sa.Column[int]:
+    """0 is what the server allows."""
+    return sa.Column(name, Number, nullable=False, server_default="0")
+
+
 def _of_project(*, primary_key: bool = False) -> sa.Column[int]:
     return sa.Column(
         "project_id",
@@ -72,6 +77,13 @@ projects = sa.Table(
     sa.Column("last_number", Number, nullable=False),
     sa.Column("webhook_secret", sa.LargeBinary, nullable=False),
     sa.Column("access_token", sa.LargeBinary),
+    sa.Column("silence_limit", sa.Double, nullable=False, server_default="0"),
+    sa.Column("ends_at_output_limit", sa.Boolean, nullable=False, server_default=sa.false()),
+    _limit("output_limit"),
+    _limit("process_limit"),
+    _limit("memory_limit"),
+    _limit("workspace_limit"),
+    _limit("open_files_limit"),
     sqlite_autoincrement=True,
 )
 

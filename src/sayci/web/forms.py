@@ -11,7 +11,8 @@ from twisted.web.server import Request
 from sayci.change import check_branch
 from sayci.errors import Invalid, Malformed, TooLarge, Unsupported
 from sayci.image import check_image
-from sayci.project import LONGEST_TIME_LIMIT, check_name, check_target
+from sayci.limits import LEAST, LONGEST_TIME_LIMIT, MOST
+from sayci.project import check_name, check_target
 
 T = TypeVar("T")
 
@@ -97,6 +98,18 @@ class Fields:
         advice = "Give the name of a container image, such as python:3.13-slim or registry.example:5000/team/ci:2."
         return self.take(name, lambda text: check_image(text) if text else "", advice, "")
 
+    def silence_limit(self, name: str) -> float:
+        """A number of minutes, as seconds; 0 for an empty field."""
+        most = int(LONGEST_TIME_LIMIT // 60)
+        advice = f"Give a number of minutes, up to {most} (seven days), or nothing."
+        return self.take(name, lambda text: _seconds(text) if text else 0.0, advice, 0.0)
+
+    def amount(self, name: str, unit: int = 1) -> int:
+        """A limit in so many of its `unit`; 0 for an empty field."""
+        least = -(-LEAST[name] // unit)
+        advice = f"Give a whole number, {least} at least, or nothing for what the server allows."
+        return self.take(name, lambda text: _amount(text, LEAST[name], unit) if text else 0, advice, 0)
+
     def access_token(self, name: str) -> str:
         """A token of the forge; "" for an empty field."""
         advice = "A token is one word of plain letters, digits and signs. Copy it once more from the forge."
@@ -111,6 +124,13 @@ def _seconds(text: str) -> float:
     if not 1 <= seconds <= LONGEST_TIME_LIMIT:
         raise Invalid("not a time limit", text[:80])
     return seconds
+
+
+def _amount(text: str, least: int, unit: int) -> int:
+    amount = int(text) * unit if text.isascii() and text.isdecimal() and len(text) < len(str(MOST)) else 0
+    if not least <= amount <= MOST:
+        raise Invalid("not a limit", text[:80])
+    return amount
 
 
 def _token(text: str) -> str:

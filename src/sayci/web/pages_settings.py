@@ -30,6 +30,14 @@ _EMPTY = {
     "forge_api": "",
     "image": "",
 }
+#: Limits, and what they are given in: mebibytes, or one.
+_UNITS = {
+    "memory_limit": 1 << 20,
+    "process_limit": 1,
+    "workspace_limit": 1 << 20,
+    "output_limit": 1 << 20,
+    "open_files_limit": 1,
+}
 #: The choices of who is given a variable, and whether it is secret.
 _KINDS = {"plain": False, "secret": True}
 
@@ -45,6 +53,27 @@ def _shown(settings: Settings) -> dict[str, str]:
         "time_limit": minutes(settings.time_limit),
         "forge_api": settings.forge_api,
         "image": settings.image,
+    }
+
+
+def _shown_limits(settings: Settings) -> dict[str, str]:
+    """The limits that may be empty, as a form's fields hold them."""
+    amounts = {
+        name: f"{getattr(settings, name) / unit:.15g}" for name, unit in _UNITS.items() if getattr(settings, name)
+    }
+    return {
+        **dict.fromkeys(_UNITS, ""),
+        **amounts,
+        "silence_limit": minutes(settings.silence_limit) if settings.silence_limit else "",
+        "ends_at_output_limit": "yes" if settings.ends_at_output_limit else "no",
+    }
+
+
+def _read_limits(fields: Fields) -> dict[str, Any]:
+    return {
+        **{name: fields.amount(name, unit) for name, unit in _UNITS.items()},
+        "silence_limit": fields.silence_limit("silence_limit"),
+        "ends_at_output_limit": fields.given.get("ends_at_output_limit") == "yes",
     }
 
 
@@ -148,7 +177,7 @@ class SettingsPages:
         values = {
             "project": project,
             "variables": await self._store.variables(project.id),
-            "given": {**_shown(project.settings), **(given or {})},
+            "given": {**_shown(project.settings), **_shown_limits(project.settings), **(given or {})},
             "errors": errors or Advice(),
             "variable": {"name": "", "value": "", "scope": "both", "kind": "secret", **(variable or {})},
             "scopes": list(Scope),
@@ -160,7 +189,7 @@ class SettingsPages:
         """Change what builds and how."""
         known = await self._find(project)
         fields = Fields(visit.form)
-        rest = _read(fields)
+        rest = _read(fields) | _read_limits(fields)
         settings: Settings | None = None
         if not fields.errors:
             try:

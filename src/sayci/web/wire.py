@@ -20,8 +20,9 @@ from sayci.buildlog import key_of
 from sayci.delivery import Verdict
 from sayci.git import URL_LIMIT
 from sayci.image import REFERENCE_LIMIT
+from sayci.limits import LONGEST_TIME_LIMIT, MOST
 from sayci.person import word_of_role
-from sayci.project import LONGEST_TIME_LIMIT, VALUE_LIMIT, MirrorState, Scope
+from sayci.project import VALUE_LIMIT, MirrorState, Scope
 from sayci.report import StatusState
 from sayci.sign_in import LONGEST_DAYS
 from sayci.sign_in import NAME_LIMIT as TOKEN_NAME_LIMIT
@@ -41,6 +42,8 @@ ProjectName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-
 Branch = Annotated[str, Meta(min_length=1, max_length=239)]
 Target = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_./+-]*$", max_length=100)]
 Seconds = Annotated[float, Meta(ge=1, le=LONGEST_TIME_LIMIT)]
+SecondsOrNone = Annotated[float, Meta(ge=0, le=LONGEST_TIME_LIMIT)]
+Amount = Annotated[int, Meta(ge=0, le=MOST)]
 Address = Annotated[str, Meta(min_length=1, max_length=URL_LIMIT, examples=["https://git.example/team/web-shop.git"])]
 TokenName = Annotated[str, Meta(pattern="[^ ]", max_length=TOKEN_NAME_LIMIT)]
 Credential = Annotated[str, Meta(pattern="^[!-~]+$", max_length=1000)]
@@ -143,7 +146,11 @@ class InvitedPerson(Person):
 
 
 class Project(Struct):
-    """A registered project.  `time_limit` is in seconds, for each step; `page` is its address for people."""
+    """A registered project.  `page` is its address for people.
+
+    The limits are for each step, in seconds, bytes and numbers; 0 is what the server allows, of `silence_limit` (the time
+    without output) it is no limit.
+    """
 
     name: str
     url: str
@@ -152,6 +159,13 @@ class Project(Struct):
     test_target: str
     deploy_target: str
     time_limit: float
+    silence_limit: float
+    output_limit: int
+    ends_at_output_limit: bool
+    process_limit: int
+    memory_limit: int
+    workspace_limit: int
+    open_files_limit: int
     forge_api: str
     image: str
     mirror: MirrorState
@@ -302,7 +316,8 @@ class NewRole(Struct, forbid_unknown_fields=True):
 class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
     """Settings to be changed; those that are absent stay as they are.
 
-    `deploy_branch` null: no deploys.  `access_token` null: none any more; it is never shown.
+    `deploy_branch` null: no deploys.  `access_token` null: none any more; it is never shown.  A limit of 0 is what the
+    server allows.
     """
 
     name: ProjectName | UnsetType = UNSET
@@ -312,6 +327,13 @@ class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
     test_target: Target | UnsetType = UNSET
     deploy_target: Target | UnsetType = UNSET
     time_limit: Seconds | UnsetType = UNSET
+    silence_limit: SecondsOrNone | UnsetType = UNSET
+    output_limit: Amount | UnsetType = UNSET
+    ends_at_output_limit: bool | UnsetType = UNSET
+    process_limit: Amount | UnsetType = UNSET
+    memory_limit: Amount | UnsetType = UNSET
+    workspace_limit: Amount | UnsetType = UNSET
+    open_files_limit: Amount | UnsetType = UNSET
     forge_api: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
     image: Annotated[str, Meta(max_length=REFERENCE_LIMIT)] | UnsetType = UNSET
     access_token: Credential | UnsetType | None = UNSET
@@ -446,6 +468,13 @@ def of_project(project: project.Project, links: Links) -> Project:
         test_target=settings.test_target,
         deploy_target=settings.deploy_target,
         time_limit=settings.time_limit,
+        silence_limit=settings.silence_limit,
+        output_limit=settings.output_limit,
+        ends_at_output_limit=settings.ends_at_output_limit,
+        process_limit=settings.process_limit,
+        memory_limit=settings.memory_limit,
+        workspace_limit=settings.workspace_limit,
+        open_files_limit=settings.open_files_limit,
         forge_api=settings.forge_api,
         image=settings.image,
         mirror=project.mirror,
