@@ -13,6 +13,8 @@ from tests.gitserver import Repository
 from tests.server import TWIST, Server
 from tests.slots import passable_directory
 
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
+
 HOURS = 3600.0
 
 #: A server whose time of day is ahead by as many seconds as a file says. Twisted takes the function when it is imported.
@@ -22,8 +24,6 @@ from pathlib import Path
 real, said = time.time, Path({path!r})
 time.time = lambda: real() + float(said.read_text() or 0)
 from twisted.application.twist._twist import Twist
-
-pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
 Twist.main()
 """
 

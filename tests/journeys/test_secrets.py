@@ -13,6 +13,8 @@ import pytest
 
 from tests import payloads
 
+pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
+
 PLAIN = "opens/the+door?of=the mill&more"
 LINES = "-----BEGIN KEY-----\nfirst-line-of-it\nsecond-line-of-it\n-----END KEY-----"
 DEPLOY = "only-for-the-deploy-0815"
@@ -28,8 +30,6 @@ printf '%s' "$PLAIN" | od -An -v -tx1 | tr -d ' \n' | tr a-f A-F; echo
 python3 -c 'import os, urllib.parse as u; s = os.environ["PLAIN"]; print(u.quote(s, ""), u.quote_plus(s))'
 python3 -c '
 import os, sys, time
-
-pytestmark = pytest.mark.timeout(400)  # on a machine that may be busy
 for secret in (os.environ["PLAIN"], os.environ["LINES"]):
     for byte in secret.encode():
         os.write(1, bytes([byte]))
