@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from sayci.account import Access, digest_of
+from sayci.account import Access, Actor, Origin, digest_of
 from sayci.project import MirrorState, Project, Settings
 from sayci.store.sql_store import SqlStore
 
@@ -46,7 +46,8 @@ def make(data: Path, *, projects: int, builds: int, many: int) -> None:
     store = SqlStore.open(f"sqlite:///{path}", data / "key", clock, in_process=True)
     known = [_project(store, name, clock.seconds()) for name in ("many", *(f"team-{n:03}" for n in range(projects)))]
     secret = COOKIE.partition("=")[2]
-    _now(store.add_session(digest_of(secret), "ada", Access.ADMIN, clock.seconds() + 86_400))
+    now = clock.seconds()
+    _now(store.add_session(digest_of(secret), Actor("ada", Access.ADMIN), now, now + 86_400, Origin()))
     _now(store.close())
     with sqlite3.connect(path) as connection:
         for project in known:

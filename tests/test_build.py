@@ -102,3 +102,29 @@ def test_whatever_is_asked_of_it_a_finished_build_has_a_result_and_an_open_one_h
             continue
         assert build.is_open == (build.result is None)
         assert (build.finished_at is None) == build.is_open
+
+
+def unknown() -> Build:
+    """A build whose deploy ended in a way that nobody knows."""
+    build = queued(deploys=True).claimed(NOW)
+    for step, result in ((CHECKOUT, Result.SUCCESS), (TEST, Result.SUCCESS), (DEPLOY, Result.UNKNOWN)):
+        build = build.with_step(build.step(step).started(NOW).finished(NOW, result, "interrupted"))
+    return build.finished(NOW + 1)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "result", "words"), ((True, Result.SUCCESS, "arrived"), (False, Result.FAILURE, "did not arrive"))
+)
+def test_a_person_says_what_became_of_a_deploy(arrived, result, words):
+    build = unknown().answered(NOW + 60, "ada", arrived=arrived)
+    assert (build.state, build.result, build.step(DEPLOY).result) == (BuildState.FINISHED, result, result)
+    assert build.reason == build.step(DEPLOY).reason == f"ada said on 2026-11-21 00:01 UTC that it {words}"
+    assert build.finished_at == NOW + 1
+    with pytest.raises(IllegalMove):
+        build.answered(NOW, "bob", arrived=not arrived)
+
+
+@pytest.mark.parametrize("state", BuildState, ids=lambda state: state.value)
+def test_only_an_unknown_deploy_is_a_question(state):
+    with pytest.raises(IllegalMove):
+        in_state(state).answered(NOW, "ada", arrived=True)

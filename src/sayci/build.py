@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass, replace
 
 from sayci.change import MESSAGE_LIMIT, NAME_LIMIT, branch_of, cut
@@ -165,6 +166,21 @@ class Build:
             reason or self.reason or next((step.reason for step in steps if step.result is worst and step.reason), "")
         )
         return replace(self, state=state, steps=steps, result=worst, reason=told, finished_at=now)
+
+    def answered(self, now: float, by: str, *, arrived: bool) -> Build:
+        """A person has said whether a deploy arrived that nobody knew the end of; its words say who and when.
+
+        The build has ended before and after.  Raises IllegalMove when there is nothing to answer.
+        """
+        asked = next((step for step in self.steps if step.name == DEPLOY and step.result is Result.UNKNOWN), None)
+        if self.is_open or asked is None:
+            raise IllegalMove("the build has no question to answer", f"#{self.number}")
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+        told = f"{by} said on {when} that it {'arrived' if arrived else 'did not arrive'}"
+        step = replace(asked, result=Result.SUCCESS if arrived else Result.FAILURE, reason=told)
+        steps = tuple(step if other is asked else other for other in self.steps)
+        worst = worst_of([other.result for other in steps if other.result is not None])
+        return replace(self, steps=steps, result=worst, reason=told)
 
     def requeued(self, reason: str) -> Build:
         """It was interrupted before it could end, and is to run again from its first step."""

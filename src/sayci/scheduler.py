@@ -149,6 +149,11 @@ class Scheduler:
             runner.cancel()
         return build
 
+    async def answer(self, build: Build, asked_by: str, *, arrived: bool) -> Build:
+        """Keep what a person says of a deploy whose end nobody knew.  Raises IllegalMove where that is no question."""
+        now = self._ledger.now()
+        return await self._ledger.advance(build.id, lambda build: build.answered(now, asked_by, arrived=arrived))
+
     def why_waiting(self, build: Build) -> str:
         """Why a queued build has not started, as a sentence; "" for one that has."""
         if build.state is not BuildState.QUEUED:

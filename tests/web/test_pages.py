@@ -33,6 +33,7 @@ PAGES = (
     "/web-shop/1",
     "/web-shop/2",
     "/web-shop/3",
+    "/web-shop/deploys",
     "/web-shop/deliveries",
     "/web-shop/settings",
 )
@@ -43,6 +44,7 @@ FORMS = (
     ("/web-shop/1/cancel", Access.BUILD),
     ("/web-shop/1/rebuild", Access.BUILD),
     ("/web-shop/1/deploy", Access.BUILD),
+    ("/web-shop/1/answer", Access.BUILD),
     ("/web-shop/deliveries/1/replay", Access.BUILD),
     ("/web-shop/settings", Access.ADMIN),
     ("/web-shop/settings/environment", Access.ADMIN),

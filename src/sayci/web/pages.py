@@ -26,6 +26,7 @@ from sayci.web.look import Look
 from sayci.web.pages_access import AccessPages
 from sayci.web.pages_builds import BuildPages
 from sayci.web.pages_deliveries import DeliveryPages
+from sayci.web.pages_deploys import DeployPages
 from sayci.web.pages_home import HomePage
 from sayci.web.pages_logs import LogPages
 from sayci.web.pages_people import PeoplePages
@@ -83,6 +84,7 @@ class Pages:
         AccessPages(self._sessions, sign_in, people).put_on(self._frame)
         PeoplePages(people, links).put_on(self._frame)
         ProjectPage(store, outlooks, scheduler, changes, links, clock).put_on(self._frame)
+        DeployPages(store, scheduler, changes, clock).put_on(self._frame)
         reader = LogReader(logs)
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, links).put_on(self._frame)

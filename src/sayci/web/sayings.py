@@ -359,6 +359,20 @@ def _streak(project: Project, builds: Sequence[Build | Past]) -> Sequence[Build 
     return streak
 
 
+def saying_of_deploys(deploys: Sequence[Build], live: Build | None, now: float) -> Saying:
+    """What there is to say of a project's deploys, the newest first; `live` is the last that arrived."""
+    asked = next((build for build in deploys if build.result is Result.UNKNOWN), None)
+    if asked is not None:
+        return Saying("unknown", f"Did #{asked.number} arrive?", "Nobody knows.")
+    if live is None:
+        return Saying("queued", "", "Nothing has been deployed yet.")
+    newest = deploys[0]
+    since = f"since {age(live.step(DEPLOY).finished_at or live.created_at, now)}."
+    if newest.number != live.number and mark_of(newest.step(DEPLOY)) in ATTENTION:
+        return Saying("failure", f"#{newest.number}", "was not deployed.", f"#{live.number} is live, {since}")
+    return Saying("success", f"#{live.number}", "is live,", since)
+
+
 def given_to(scope: Scope) -> str:
     """Which steps are given a variable."""
     return {Scope.TEST: "test", Scope.DEPLOY: "deploy", Scope.BOTH: "test and deploy"}[scope]
