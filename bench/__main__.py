@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from bench import pages as measured_pages
-from bench import tls, watchers
+from bench import survival, tls, watchers
 from bench.logs import figures as log_figures
 from tests import engine, payloads
 from tests.gitserver import Repository
@@ -275,6 +275,12 @@ def logs() -> None:
         say("logs on the screen", f"not measured: {reason}")
 
 
+def survive() -> None:
+    """A queue, and a restart under what runs."""
+    for name, value in survival.figures():
+        say(name, value)
+
+
 def until_trusted() -> float:
     """Seconds from the start of a server to the first handshake with a certificate that an authority has issued."""
     with ExitStack() as stack:
@@ -357,7 +363,7 @@ def main() -> None:
     """Everything, or what the command line names."""
     say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
     wanted = sys.argv[1:]
-    for alone in (packaging, https, pages, logs):
+    for alone in (packaging, https, pages, logs, survive):
         if not wanted or alone.__name__ in wanted:
             alone()
     if wanted and not {"latency", "overhead", "deliveries", "output", "watching"} & {*wanted}:
