@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sayci.descriptors import raise_limit
 from tests.server import Server
 from tests.watchers import Deaf, Watcher, read_all
 
@@ -25,6 +26,7 @@ def figures(
     server: Server, place: Path, build: Callable[[str], str], memory: Callable[..., float]
 ) -> list[tuple[str, str]]:
     """What they cost; `build` starts a build of such a makefile and answers the path of its log, `memory` is in MiB."""
+    raise_limit()  # each of them takes a descriptor here too
     go = place / "go"
     path = build(
         f".PHONY: test\ntest:\n\t@echo begun; while [ ! -e {go} ]; do sleep 0.05; done; yes loud | head -c {LOG}\n"
