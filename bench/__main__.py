@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from bench import isolation as measured_isolation
 from bench import pages as measured_pages
 from bench import survival, tls, watchers
 from bench.logs import figures as log_figures
@@ -347,6 +348,11 @@ def pages() -> None:
             say(f"{name}: bytes", octets)
 
 
+def isolation() -> None:
+    """What keeping builds from the server costs them."""
+    measured_isolation.measure(Bench, TRIVIAL, say)
+
+
 @contextmanager
 def a_bench() -> Iterator[Bench]:
     """A bench in a directory of its own; as root, builds have users of their own."""
@@ -363,7 +369,7 @@ def main() -> None:
     """Everything, or what the command line names."""
     say("machine", f"{os.cpu_count()} processors, Python {platform.python_version()}, {platform.system()}")
     wanted = sys.argv[1:]
-    for alone in (packaging, https, pages, logs, survive):
+    for alone in (packaging, https, pages, logs, survive, isolation):
         if not wanted or alone.__name__ in wanted:
             alone()
     if wanted and not {"latency", "overhead", "deliveries", "output", "watching"} & {*wanted}:
