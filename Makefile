@@ -31,6 +31,8 @@ run: $(VENV)/.run ## Start sayci on port 8080 with its data in var/, and build a
 
 test: lint types $(VENV)/.dev ## Everything that must hold: lint, types, all tests
 	$(BIN)/python -m pytest -n $(JOBS) -q $(ARGS)
+	@# In processes of their own: see tests/browser/conftest.py.
+	$(if $(ARGS),,$(BIN)/python -m pytest -n $(JOBS) -q tests/browser)
 
 check: $(VENV)/.dev ## The quick tests alone, in one process
 	$(BIN)/python -m pytest -q -m "not slow" --ignore tests/journeys --ignore tests/contracts $(ARGS)
