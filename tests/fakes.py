@@ -68,9 +68,31 @@ class FakeLogs:
 
     def __init__(self):
         self.files = {}
+        self.removed = {}
+        self.compressed = []
 
     def size(self, key):
         return len(self.files.get(key, b""))
+
+    def removed_at(self, key):
+        return self.removed.get(int(key.partition("/")[0]))
+
+    async def kept(self):
+        found: dict[int, int] = {}
+        for key, log in self.files.items():
+            build_id = int(key.partition("/")[0])
+            found[build_id] = found.get(build_id, 0) + len(log)
+        return found
+
+    async def clear(self, build_id):
+        await self.remove(build_id)
+        self.removed[build_id] = 0.0
+
+    async def compress(self, build_id, may_go_on):
+        done = may_go_on()
+        if done:
+            self.compressed.append(build_id)
+        return done
 
     async def read(self, key, start, length):
         return self.files.get(key, b"")[start : start + length]

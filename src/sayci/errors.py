@@ -54,6 +54,10 @@ class UnknownDelivery(Missing):
     """The project has no delivery with that number."""
 
 
+class Gone(Missing):
+    """It was here, and was removed on purpose because it was old (HTTP 410)."""
+
+
 class UnknownToken(Missing):
     """There is no token with that number."""
 

@@ -113,7 +113,7 @@ class Inbox:
     async def replay(self, project: Project, delivery_id: int) -> Delivery:
         """Look at a delivery again, with the project's present settings; it never deploys.
 
-        Raises UnknownDelivery, and Conflict when it has made a build or is being looked at.
+        Raises UnknownDelivery, and Conflict when it has made a build, is being looked at, or is too old.
         """
         delivery, stored = await self._store.delivery(project.id, delivery_id)
         if delivery.verdict is Verdict.BUILT:
@@ -122,6 +122,8 @@ class Inbox:
             )
         if delivery.verdict is Verdict.RECEIVED or delivery_id in self._replaying:
             raise Conflict("the delivery is being looked at", delivery.id)
+        if delivery.size and not stored.body:
+            raise Conflict("the delivery's body was removed because it is old; build its branch by hand", delivery.id)
         self._replaying.add(delivery_id)
         try:
             message = await self._read(delivery, stored)

@@ -21,6 +21,7 @@ from sayci.outlook import Outlook
 from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
+from sayci.retention import Remains
 from sayci.step import Result
 
 # ------------------------------------------------------------------------------------------------ running a step
@@ -404,7 +405,7 @@ class Store(Protocol):
         ...
 
     async def was_built(self, project_id: int, ref: str, commit: str) -> bool:
-        """Whether there is a build of that commit and ref already."""
+        """Whether there is a build of that commit and ref already, or was one that was forgotten."""
         ...
 
     async def found_build(self, project_id: int, ref: str, commit: str) -> Build | None:
@@ -423,6 +424,24 @@ class Store(Protocol):
 
     async def see_heads(self, project_id: int, now: Mapping[str, str]) -> None:
         """Replace them by what the repository says now.  Nothing for a project that is gone."""
+        ...
+
+    # -- what is old
+
+    async def remains(self, project_id: int) -> Sequence[Remains]:
+        """All builds of the project, as far as retention.py has to know them.  Raises UnknownProject."""
+        ...
+
+    async def forget_builds(self, build_ids: Sequence[int]) -> None:
+        """Remove those of these builds that have ended; that their commits were built is remembered (`was_built`)."""
+        ...
+
+    async def forget_bodies(self, before: float, limit: int) -> int:
+        """Remove headers and bodies of `limit` deliveries that came before; of how many.  None that is `received`."""
+        ...
+
+    async def forget_deliveries(self, before: float, limit: int) -> int:
+        """Remove `limit` deliveries that came before; how many.  None that is `received` or whose build is there."""
         ...
 
     # -- commit statuses
@@ -610,6 +629,26 @@ class LogStore(Protocol):
 
     async def remove(self, build_id: int) -> None:
         """Remove all logs of a build.  Raises nothing."""
+        ...
+
+    def removed_at(self, key: str) -> float | None:
+        """When the log was removed because it was old, in seconds since the epoch; None where it was not."""
+        ...
+
+    async def kept(self) -> Mapping[int, int]:
+        """The builds that have logs, by id, and how many bytes these take of the disk."""
+        ...
+
+    async def clear(self, build_id: int) -> None:
+        """Remove the logs of a build that has ended, and keep in mind when.  Raises nothing."""
+        ...
+
+    async def compress(self, build_id: int, may_go_on: Callable[[], bool]) -> bool:
+        """Make the logs of a build that has ended take less of the disk; whether that is done.
+
+        `may_go_on` is called often, in another thread; where it answers False, nothing more is done.  Sizes, offsets and
+        what is read stay as they are.  Raises nothing.
+        """
         ...
 
 

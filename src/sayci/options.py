@@ -18,6 +18,7 @@ from sayci.buildlog import OUTPUT_LIMIT
 from sayci.errors import Invalid
 from sayci.image import check_image
 from sayci.limits import LEAST, MOST, Limits
+from sayci.retention import Keep
 from sayci.space import Reserves, reserve_of
 
 #: Below the uids that systemd gives to services, above those that people are given.
@@ -83,6 +84,7 @@ class ServerSettings:
     github_api: str
     grace: float
     reserves: Reserves
+    keep: Keep
     catch_up: float
     drain: float
     wait: float | None
@@ -199,6 +201,27 @@ class Options(UsageOptions):
             "1G,5%",
             "What stays free of the disk: with less no build begins. An amount, a share, or the lesser of both.",
         ],
+        ["keep-days", None, "365", "Builds that ended longer ago are removed, in days; 0 keeps them for ever."],
+        ["keep-builds", None, "2000", "How many builds of each project are kept, the newest; 0 is no limit."],
+        [
+            "keep-log-days",
+            None,
+            "90",
+            "Logs of builds that ended longer ago are removed, in days; 0 keeps them for ever.",
+        ],
+        [
+            "keep-log-size",
+            None,
+            "20G",
+            "With more than that on the disk, compressed as they are, the oldest logs are removed; 0 is no limit.",
+        ],
+        ["keep-delivery-days", None, "90", "Deliveries that came longer ago are removed, in days; 0 keeps them."],
+        [
+            "keep-body-days",
+            None,
+            "14",
+            "Bodies and headers of deliveries are removed after so many days; 0 keeps them.",
+        ],
         ["keep-free-files", None, "10000,2%", "The same of the files (inodes) that the disk has room for."],
         [
             "catch-up",
@@ -284,6 +307,7 @@ class Options(UsageOptions):
             allowed_schemes=_schemes(self._words("allow-url")),
             github_api=_address(self["github-api"]),
             grace=float(_number(self["grace"], 0, 3600)),
+            keep=self._keep(),
             reserves=Reserves(reserve_of(self["keep-free"]), reserve_of(self["keep-free-files"])),
             catch_up=float(_number(self["catch-up"], 0, 30 * 24 * 3600)),
             drain=float(_number(self["drain"], 0, 7 * 24 * 3600)),
@@ -317,6 +341,16 @@ class Options(UsageOptions):
         if self["launcher"] not in LAUNCHERS:
             raise Invalid("there is no such launcher; there are", self["launcher"], *LAUNCHERS)
         return given if self["launcher"] == "docker" else None
+
+    def _keep(self) -> Keep:
+        size = reserve_of(self["keep-log-size"]).amount
+        if size is None:
+            raise Invalid("--keep-log-size is an amount such as 20G", self["keep-log-size"])
+        days, builds, log_days, delivery_days, body_days = (
+            _number(self[name], 0, 10**6)
+            for name in ("keep-days", "keep-builds", "keep-log-days", "keep-delivery-days", "keep-body-days")
+        )
+        return Keep(days, builds, log_days, size, delivery_days, body_days)
 
     def _acme(self) -> AcmeSettings:
         given = {name: str(self[f"acme-{name}"]) for name in ("directory", "ca-file", "email", "profile", "http")}

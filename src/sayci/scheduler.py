@@ -177,6 +177,11 @@ class Scheduler:
             [build for build in builds if build.state is not BuildState.QUEUED],
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a build runs; may be asked in any thread."""
+        return bool(self._runners)
+
     def require_idle(self, project_id: int) -> None:
         """Raises Conflict while a build of the project waits or runs."""
         if any(build.project_id == project_id for build in self._open.values()):

@@ -36,6 +36,7 @@ from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
 from sayci.interfaces import Isolation, Launcher, Store
+from sayci.janitor import Janitor
 from sayci.launchers import machine, privileges
 from sayci.launchers.docker import DockerLauncher, look_at
 from sayci.launchers.isolation import Chosen, choose
@@ -185,16 +186,15 @@ class Sayci(Service):
     # -- the knot
 
     def _build(self, chosen: Chosen) -> None:
-        reactor, settings, data = self._reactor, self.settings, self._data.path
+        reactor, bus, metrics, data = self._reactor, self._bus, self._metrics, self._data.path
+        settings = self.settings
         threads = ThreadPool(0, THREADS, "sayci")
         threads.start()
         self._enders.append(threads.stop)
         store = SqlStore.open(settings.database, data / "key", reactor)
         self._enders.append(store.close)
-        sample_url = sample.url_of(data)
-        policy = Policy(settings.allowed_schemes, frozenset({sample_url} if settings.sample else ()))
+        policy = Policy(settings.allowed_schemes, frozenset({sample.url_of(data)} if settings.sample else ()))
 
-        bus, metrics = self._bus, self._metrics
         ledger = Ledger(store, bus, time.time)
         logs = FileLogs(data / "builds", reactor, threads)
         launcher = self._launcher(chosen)
@@ -264,9 +264,11 @@ class Sayci(Service):
         self._end_feeds = api.feeds.close
         metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
         health = Health(store, metrics, reactor, time.time, {"space": self._space.check}).app.resource()
-        whole = {b"api": api.resource(), b"healthz": health, b"metrics": health}
-        self._site.resource = Root(hooks.resource, whole, pages.resource())
+        self._site.resource = Root(
+            hooks.resource, {b"api": api.resource(), b"healthz": health, b"metrics": health}, pages.resource()
+        )
 
+        janitor = self._janitor(store, logs, scheduler)
         # The last in is the first to end: nothing new comes in before what works on it has let go.
         self._enders += [
             pool.closeCachedConnections,
@@ -276,6 +278,7 @@ class Sayci(Service):
             scheduler.stop,
             inbox.stop,
             catch_up.stop,
+            janitor.stop,
         ]
 
         if https is not None:
@@ -292,6 +295,7 @@ class Sayci(Service):
                 await self._surely(start)
             outbox.start()
             catch_up.start()
+            janitor.start()
             if settings.sample:
                 await self._add_sample(store, registry, scheduler, sources)
 
@@ -380,6 +384,14 @@ class Sayci(Service):
             lines.append(f"Sign in once, within a day: {base}/sign-in?code={code}")
         # Not sys.stdout: that is the log by now, and a link that signs in does not belong into a log.
         os.write(1, "\n".join([*lines, ""]).encode())
+
+    def _janitor(self, store: SqlStore, logs: FileLogs, scheduler: Scheduler) -> Janitor:
+        return Janitor(
+            *(store, logs, self._bus, self._reactor),
+            keep=self.settings.keep,
+            wall=time.time,
+            is_busy=lambda: scheduler.is_busy,
+        )
 
     async def _add_sample(self, store: SqlStore, registry: Registry, scheduler: Scheduler, sources: GitSources) -> None:
         if (await store.projects(limit=1)).items:

@@ -1310,6 +1310,40 @@ def test_whatever_happens_numbers_are_dense_and_the_newest_build_has_the_say(qui
     holds()
 
 
+@pytest_twisted.ensureDeferred
+async def test_ended_builds_can_be_forgotten_and_what_they_built_is_remembered(store, project):
+    green = (await store.add_build(new_build(project.id), NOW)).build
+    waits = (await store.add_build(new_build(project.id, commit=OTHER_COMMIT, cause=Cause.MANUAL), NOW)).build
+    await store.advance(green.id, lambda build: build.claimed(NOW).finished(NOW + 5, Result.SUCCESS))
+    known = {found.number: found for found in await store.remains(project.id)}
+    assert (known[1].id, known[1].ref, known[1].ended_at, known[1].is_green) == (green.id, MAIN, NOW + 5, False)
+    assert (known[2].ended_at, known[2].deploy) == (None, None)
+    await store.forget_builds([green.id, waits.id, 12345])
+    await store.forget_builds([green.id])
+    assert [build.number for build in (await store.builds(project.id)).items] == [2]
+    assert await store.was_built(project.id, MAIN, COMMIT)
+    assert not await store.was_built(project.id, MAIN, commit(99))
+    with pytest.raises(UnknownProject):
+        await store.remains(project.id + 1000)
+
+
+@pytest_twisted.ensureDeferred
+async def test_old_deliveries_lose_their_bodies_and_go(store, project):
+    kept = []
+    for number, verdict in enumerate((Verdict.IGNORED, Verdict.BUILT, Verdict.RECEIVED, Verdict.FAILED)):
+        new = new_delivery(project.id, forge_id=str(number), received_at=NOW + number)
+        kept.append((await store.accept(new)).delivery.id)
+        if verdict is not Verdict.RECEIVED:
+            await store.settle(kept[-1], verdict, "", new_build(project.id) if verdict is Verdict.BUILT else None)
+    assert await store.forget_bodies(NOW + 3, 100) == 2
+    assert await store.forget_bodies(NOW + 3, 100) == 0
+    bodies = [bool((await store.delivery(project.id, delivery_id))[1].body) for delivery_id in kept]
+    assert bodies == [False, False, True, True]
+    assert await store.forget_deliveries(NOW + 10, 1) == 1
+    assert await store.forget_deliveries(NOW + 10, 100) == 1
+    assert sorted(found.id for found in (await store.deliveries(project.id)).items) == kept[1:3]
+
+
 def move_both(store, project, model, number, move):
     build_id = now(store.build(project.id, number)).id
     try:

@@ -7,9 +7,10 @@ import os
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
-from sayci.errors import Invalid
+from sayci.errors import Invalid, Unavailable
 from sayci.store.logs import FileLogs
 
 KEY = "12/1-checkout"
@@ -131,3 +132,99 @@ async def test_what_cannot_be_removed_raises_nothing(logs, tmp_path):
     (tmp_path / "runs" / "12").write_text("no directory")
     await logs.remove(12)
     assert (tmp_path / "runs" / "12").exists()
+
+
+# -- compressed, removed
+
+LINES = b"".join(b"%06d compiling part %d of the shop\n" % (number, number * 7919 % 1000) for number in range(20_000))
+
+
+def _go_on():
+    return True
+
+
+def _write(logs, key, data):
+    writer = logs.writer(key)
+    writer.write(data)
+    writer.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_compressed_log_is_read_as_before_and_takes_less(logs, tmp_path):
+    _write(logs, KEY, LINES)
+    _write(logs, "12/1-test", b"short\n")
+    before = (await logs.kept())[12]
+    assert await logs.compress(12, _go_on)
+    assert sorted(path.name for path in (tmp_path / "runs" / "12").glob("*/*")) == ["log", "log.gz"]
+    assert (tmp_path / "runs" / KEY / "log.gz").stat().st_mode & 0o777 == 0o600
+    assert logs.size(KEY) == len(LINES)
+    for start, length in ((0, 10), (131_070, 5), (len(LINES) - 3, 100), (len(LINES), 1), (300_000, 262_144)):
+        assert await logs.read(KEY, start, length) == LINES[start : start + length]
+    assert (await logs.kept())[12] < before / 2
+    assert await logs.compress(12, _go_on)  # nothing is left to do
+    assert logs.size(KEY) == len(LINES)
+
+
+@pytest_twisted.ensureDeferred
+async def test_compressing_can_be_ended_and_leaves_the_log(logs, tmp_path):
+    _write(logs, KEY, LINES)
+    answers = [True, False]
+    assert not await logs.compress(12, lambda: answers.pop(0))
+    assert [path.name for path in (tmp_path / "runs" / KEY).iterdir()] == ["log"]
+    assert await logs.read(KEY, 0, 10) == LINES[:10]
+
+
+@pytest.mark.parametrize("point", ("half written", "complete beside", "both"))
+@pytest_twisted.ensureDeferred
+async def test_wherever_a_server_is_killed_the_log_is_whole(logs, tmp_path, point):
+    directory = tmp_path / "runs" / KEY
+    _write(logs, KEY, LINES)
+    assert await logs.compress(12, _go_on)
+    packed = (directory / "log.gz").read_bytes()
+    if point == "both":
+        (directory / "log").write_bytes(LINES)
+    else:
+        (directory / "log.gz").unlink()
+        (directory / "log").write_bytes(LINES)
+        (directory / "log.gz.new").write_bytes(packed if point == "complete beside" else packed[:100])
+    assert logs.size(KEY) == len(LINES)
+    assert await logs.read(KEY, 5, 500_000) == LINES[5:500_005]
+    assert await logs.compress(12, _go_on)
+    assert [path.name for path in directory.iterdir()] == ["log.gz"]
+    assert await logs.read(KEY, 5, 500_000) == LINES[5:500_005]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_reads_while_a_log_is_compressed_notices_nothing(logs):
+    keys = [f"12/{number}-test" for number in range(1, 6)]
+    for key in keys:
+        _write(logs, key, LINES)
+    done = Deferred.fromCoroutine(logs.compress(12, _go_on))
+    while not done.called:
+        for key in keys:
+            assert logs.size(key) == len(LINES)
+            assert await logs.read(key, 200_000, 50) == LINES[200_000:200_050]
+    assert await done
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_log_is_said_to_be(logs, tmp_path):
+    (tmp_path / "runs" / KEY).mkdir(parents=True)
+    (tmp_path / "runs" / KEY / "log.gz").write_bytes(b"something else")
+    assert logs.size(KEY) == 0
+    with pytest.raises(Unavailable, match="compressed log"):
+        await logs.read(KEY, 0, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_removed_log_is_known_to_have_been_there(logs, tmp_path):
+    _write(logs, KEY, LINES)
+    _write(logs, "13/1-test", LINES)
+    assert logs.removed_at(KEY) is None
+    await logs.clear(12)
+    await logs.clear(99)  # which has none
+    assert logs.removed_at(KEY) == (tmp_path / "runs" / "12" / "removed").stat().st_mtime
+    assert (logs.size(KEY), await logs.read(KEY, 0, 5)) == (0, b"")
+    assert [*await logs.kept()] == [13]
+    await logs.remove(12)
+    assert logs.removed_at(KEY) is None

@@ -154,3 +154,12 @@ async def test_a_reader_that_takes_nothing_for_a_minute_is_cut_off(house, serve,
     reader.resume()
     assert len(await reader.closed()) < 40_000_000
     assert not clock.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_log_that_was_removed_is_gone_and_when_is_said(house):
+    build = await a_log(house, b"old words")
+    await house.logs.clear(build.id)
+    reply = await house.get(LOG)
+    assert (reply.code, reply.said["error"]) == (410, "gone")
+    assert reply.said["detail"].startswith("The log was removed by retention on ")

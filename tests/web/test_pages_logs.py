@@ -96,6 +96,21 @@ async def test_a_log_that_is_not_there_is_empty(house):
 
 
 @pytest_twisted.ensureDeferred
+async def test_that_a_log_was_removed_is_said_with_the_date(house):
+    browser = await a_log(house, b"")
+    build_id = int(next(iter(house.logs.files)).partition("/")[0])
+    await house.logs.clear(build_id)
+    house.logs.removed[build_id] = NOW
+    seen = await browser.get("/web-shop/1/test.log")
+    assert seen.code == 410
+    assert "The log was removed by retention on 21 November 2026" in seen.text
+    assert (await browser.get("/web-shop/1/test.log", Accept="text/event-stream")).code == 410
+    text = (await browser.get("/web-shop/1")).document.text("main")
+    assert "The log was removed by retention on 21 November 2026." in text
+    assert "It printed nothing" not in text
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_feed_of_a_log_goes_on_where_the_page_or_the_last_event_ended(house):
     browser = await a_log(house, b"one\ntwo\n")
     feed = {"Accept": "text/event-stream"}

@@ -52,8 +52,8 @@ def health(*, data: Path | None) -> None:
     Asks the server that you are signed in to, or SAYCI_SERVER; no token is needed for that. With --data it asks the
     server on this machine that has this data directory, whoever is signed in where.
     """
-    servers = [_server()] if data is None else _addresses(data)
-    say(f"sayci is well at {_first_answer(servers, is_here=data is not None)}")
+    servers = [_server()] if data is None else addresses_of(data)
+    say(f"sayci is well at {first_answer(servers, is_here=data is not None)}")
 
 
 def _server(environment: Mapping[str, str] = os.environ) -> str:
@@ -67,7 +67,7 @@ def _server(environment: Mapping[str, str] = os.environ) -> str:
     return account.server
 
 
-def _addresses(data: Path) -> Sequence[str]:
+def addresses_of(data: Path) -> Sequence[str]:
     """Where the server with this data directory says that it listens.  Raises Shut."""
     path = data / ADDRESS
     try:
@@ -92,7 +92,7 @@ def _addresses(data: Path) -> Sequence[str]:
     return servers
 
 
-def _first_answer(servers: Sequence[str], *, is_here: bool) -> str:
+def first_answer(servers: Sequence[str], *, is_here: bool) -> str:
     """The first of a server's addresses that answers, and says that all is well.  Raises Trouble."""
     deadline = time.monotonic() + LIMIT
     troubles = []

@@ -36,6 +36,9 @@ COMMANDS = (
     ("Access", "tokens", "access", "List, make and revoke tokens."),
     ("Server", "health", "health", "Say whether the server is well."),
     ("Server", "status", "status", "Show the server's version, isolation and certificates."),
+    ("Server", "doctor", "doctor", "Examine a server's place, and say what to do."),
+    ("Server", "backup", "backup", "Copy what a server must not lose, while it runs."),
+    ("Server", "restore", "restore", "Make a data directory from a backup."),
 )
 
 EPILOG = """\b

@@ -17,7 +17,7 @@ from sayci.interfaces import Added, Page, Wanted
 from sayci.step import DEPLOY, TEST, Result, Step
 from sayci.store import statuses
 from sayci.store.pages import clamped, page_of
-from sayci.store.tables import IS_DEPLOY, IS_OPEN, builds, projects, steps
+from sayci.store.tables import IS_DEPLOY, IS_OPEN, builds, bygones, projects, steps
 
 #: How many builds a search looks at in one go, and how many refs are listed.
 LOOKED_AT = 20_000
@@ -270,9 +270,12 @@ def green(connection: Connection, project_id: int, commit: str) -> Build:
 
 
 def is_there(connection: Connection, project_id: int, ref: str, commit: str) -> bool:
-    """Whether there is a build of that commit and ref."""
+    """Whether there is a build of that commit and ref, or was one."""
     same = (builds.c.project_id == project_id, builds.c.commit == commit, builds.c.ref == ref)
-    return connection.execute(sa.select(builds.c.id).where(*same).limit(1)).first() is not None
+    if connection.execute(sa.select(builds.c.id).where(*same).limit(1)).first() is not None:
+        return True
+    same = (bygones.c.project_id == project_id, bygones.c.commit == commit, bygones.c.ref == ref)
+    return connection.execute(sa.select(bygones.c.ref).where(*same)).first() is not None
 
 
 def found(connection: Connection, project_id: int, ref: str, commit: str) -> Build | None:

@@ -22,7 +22,8 @@ from sayci.outlook import Outlook
 from sayci.person import Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
-from sayci.store import accounts, builds, deliveries, heads, outlooks, people, projects, statuses
+from sayci.retention import Remains
+from sayci.store import accounts, builds, deliveries, heads, old, outlooks, people, projects, statuses
 from sayci.store.check import Check
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
 from sayci.store.memory import Memory
@@ -302,6 +303,24 @@ class SqlStore:
     async def see_heads(self, project_id: int, now: Mapping[str, str]) -> None:
         """Replace them."""
         await self._write(lambda connection: heads.see(connection, project_id, now))
+
+    # -- what is old
+
+    async def remains(self, project_id: int) -> Sequence[Remains]:
+        """In no order."""
+        return await self._read(lambda connection: old.remains(connection, project_id))
+
+    async def forget_builds(self, build_ids: Sequence[int]) -> None:
+        """Those that have ended."""
+        await self._write(lambda connection: old.forget_builds(connection, build_ids))
+
+    async def forget_bodies(self, before: float, limit: int) -> int:
+        """The oldest first."""
+        return await self._write(lambda connection: old.forget_bodies(connection, before, limit))
+
+    async def forget_deliveries(self, before: float, limit: int) -> int:
+        """The oldest first."""
+        return await self._write(lambda connection: old.forget_deliveries(connection, before, limit))
 
     # -- commit statuses
 

@@ -196,6 +196,15 @@ heads = sa.Table(
     _text("commit"),
 )
 
+#: What builds that were removed because they were old had built: such a commit is still none that a push deploys.
+bygones = sa.Table(
+    "bygones",
+    metadata,
+    _of_project(primary_key=True),
+    sa.Column("ref", Words, primary_key=True),
+    sa.Column("commit", Words, primary_key=True),
+)
+
 tokens = sa.Table(
     "tokens",
     metadata,

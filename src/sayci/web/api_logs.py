@@ -13,6 +13,7 @@ from sayci.web.answer import set_header
 from sayci.web.events import CONTENT_TYPE as EVENTS
 from sayci.web.events import Feeds
 from sayci.web.outlet import Outlet, pour
+from sayci.web.pages_logs import require_log
 from sayci.web.problems import problem
 from sayci.web.reading import AFTER, LAST_EVENT_ID, NUMBER, PROJECT, STEP, range_of, wants_events
 from sayci.web.route import STREAMED, Call, Streamed, Table
@@ -44,7 +45,7 @@ class LogsApi:
         LAST_EVENT_ID,
         media=("text/plain", EVENTS),
         more=(206,),
-        problems=(416,),
+        problems=(410, 416),
     )
     async def read_log(self, call: Call) -> Streamed | bytes:
         """Its bytes as they are, or one Range of them.  With Accept: text/event-stream the feed of a log that grows.
@@ -57,6 +58,7 @@ class LogsApi:
         build = await self._store.build(project.id, call[NUMBER])
         step = build.step(call[STEP]).name
         call.vary("Accept")
+        require_log(self._logs, key_of(build, step))
         if not wants_events(call.request):
             return await self._send(call, key_of(build, step), f"{build.project}-{build.number}-{step}.log")
         told = call.get(LAST_EVENT_ID)

@@ -27,6 +27,7 @@ _MEANINGS = {
     403: "The credential does not reach this far.",
     404: "There is no such thing.",
     409: "The thing is not in a state for it; nothing was changed.",
+    410: "It was removed because it was old; the detail says when.",
     413: "More bytes than are taken here.",
     415: "Only JSON in UTF-8 is taken.",
     416: "The log does not have that range.",

@@ -22,7 +22,7 @@ from sayci.web.frame import Answer, Frame, Page, SeeOther, Visit
 from sayci.web.history import LOOKED_AT, History, history_of, timeline
 from sayci.web.logreader import LogReader
 from sayci.web.pagefeed import Mark, PageFeed, shape_of
-from sayci.web.pages_logs import ASIDE, SHOWN, place_of, search
+from sayci.web.pages_logs import ASIDE, SHOWN, place_of, removal_of, search
 from sayci.web.reading import LAST_EVENT_ID, NUMBER, PROJECT, header_of, wants_events, whole_number
 from sayci.web.rows import rows_of
 from sayci.web.sayings import saying_of_build, step_in_question, worst
@@ -45,6 +45,7 @@ class StepView:
     is_open: bool
     usual: float | None
     is_timed: bool
+    removal: str = ""
 
     @property
     def after(self) -> int:
@@ -88,6 +89,7 @@ class BuildPages:
     ) -> None:
         self._store = store
         self._scheduler = scheduler
+        self._logs = logs
         self._reader = reader
         self._feed = PageFeed(feeds, store, logs, reader)
         self._links = links
@@ -147,6 +149,8 @@ class BuildPages:
         except UnknownBuild:
             newest = (await self._store.builds(known.id, limit=1)).items
             hint = f"The newest is #{newest[0].number}." if newest else "It has none yet."
+            if newest and 0 < NUMBER.read(number) < newest[0].number:
+                hint = "It was removed, as old builds are after a while."
             raise UnknownBuild("there is no such build", number[:20], known.name, hint) from None
 
     async def _views(self, build: Build, place: tuple[str, Place] | None, history: History) -> Sequence[StepView]:
@@ -162,7 +166,9 @@ class BuildPages:
             window = await self._reader.window(key_of(build, step.name), where, SHOWN if is_open else ASIDE)
             elapsed = await self._reader.elapsed(key_of(build, step.name))
             rows = rows_of(step.name, window, elapsed)
-            views.append(StepView(step, window, rows, is_open, history.usual.get(step.name), bool(elapsed(window.end))))
+            removal = removal_of(self._logs, key_of(build, step.name))
+            usual, is_timed = history.usual.get(step.name), bool(elapsed(window.end))
+            views.append(StepView(step, window, rows, is_open, usual, is_timed, removal))
         return views
 
     async def _first_error(self, build: Build, views: Sequence[StepView]) -> FirstError | None:

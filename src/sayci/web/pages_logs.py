@@ -9,7 +9,7 @@ from twisted.web.server import Request
 from sayci.account import Access
 from sayci.build import Build
 from sayci.buildlog import key_of
-from sayci.errors import Invalid
+from sayci.errors import Gone, Invalid
 from sayci.interfaces import LogStore, Store
 from sayci.loglines import END, HITS_LIMIT, Bounds, Place
 from sayci.web.answer import answer, set_header
@@ -19,7 +19,7 @@ from sayci.web.logreader import LogReader
 from sayci.web.outlet import Outlet, pour
 from sayci.web.reading import LAST_EVENT_ID, NUMBER, PROJECT, header_of, range_of, wants_events, whole_number
 from sayci.web.rows import rows_of
-from sayci.web.words import visible
+from sayci.web.words import date, visible
 
 #: How much of a log a page carries of the step that it is about, and of the others; and how much is given for more.
 SHOWN = Bounds(250, 24 * 1024)
@@ -85,6 +85,19 @@ async def search(reader: LogReader, build: Build, words: str) -> FoundLines:
     return FoundLines(hits, is_all)
 
 
+def removal_of(logs: LogStore, key: str) -> str:
+    """That the log was removed because it was old, in words; "" where it was not."""
+    removed_at = None if logs.size(key) else logs.removed_at(key)
+    return "" if removed_at is None else f"The log was removed by retention on {date(removed_at)}."
+
+
+def require_log(logs: LogStore, key: str) -> None:
+    """Raises Gone for a log that was removed because it was old."""
+    removal = removal_of(logs, key)
+    if removal:
+        raise Gone(removal.removesuffix("."))
+
+
 class LogPages:
     """The logs of steps: as plain text, whole or a range, or as their feed; and what the script of a page asks for."""
 
@@ -106,6 +119,7 @@ class LogPages:
         build = await self._build(project, number)
         name = build.step(step).name
         set_header(visit.request, "Vary", "Accept")
+        require_log(self._logs, key_of(build, name))
         if wants_events(visit.request):
             await self._feeds.stream_log(visit.request, build, name, _offset(visit))
         else:

@@ -16,6 +16,7 @@ from sayci.change import cut
 from sayci.errors import (
     Conflict,
     Forbidden,
+    Gone,
     Invalid,
     Malformed,
     Missing,
@@ -47,6 +48,7 @@ CODES: tuple[tuple[type[SayciError], int], ...] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
     (TooOften, 429),
+    (Gone, 410),
     (Missing, 404),
     (Conflict, 409),
     (Unavailable, 503),

@@ -33,6 +33,7 @@ _HEADINGS: dict[int, tuple[str, str]] = {
     404: ("There is no such page", "skipped"),
     405: ("That cannot be asked of this page", "refused"),
     409: ("That is not possible now", "cancelled"),
+    410: ("That is not here any more", "skipped"),
     413: ("That is more than sayci takes", "error"),
     415: ("sayci could not read that", "error"),
     422: ("sayci cannot use that", "error"),
