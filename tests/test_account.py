@@ -16,7 +16,7 @@ from tests.factories import an_actor
 @pytest.mark.parametrize("held", tuple(Access))
 @pytest.mark.parametrize("asked", tuple(Access))
 def test_each_access_includes_those_before_it(held, asked):
-    order = [Access.READ, Access.BUILD, Access.ADMIN]
+    order = [Access.NONE, Access.READ, Access.BUILD, Access.ADMIN]
     actor = an_actor(held)
     if order.index(held) >= order.index(asked):
         actor.require(asked)

@@ -23,7 +23,7 @@ def test_what_is_no_name_of_a_person(name):
 
 
 def test_a_role_is_an_access_by_another_word():
-    assert [role_of(word) for word in ROLES] == [Access.READ, Access.BUILD, Access.ADMIN]
+    assert [role_of(word) for word in ROLES] == [Access.NONE, Access.READ, Access.BUILD, Access.ADMIN]
     assert [word_of_role(access) for access in ROLES.values()] == list(ROLES)
     for word in ("root", "", "ADMIN", "build"):
         with pytest.raises(Invalid):

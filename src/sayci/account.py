@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sayci.errors import Forbidden, Invalid
 
@@ -13,6 +14,7 @@ from sayci.errors import Forbidden, Invalid
 class Access(enum.IntEnum):
     """How far a credential reaches; each includes those before it."""
 
+    NONE = 0  #: only what is granted for single projects
     READ = 1  #: look at projects, builds and logs
     BUILD = 2  #: also cancel, rebuild, deploy, replay
     ADMIN = 3  #: also register, configure, and hand out tokens
@@ -20,16 +22,58 @@ class Access(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: `name` for the records, `access` for the answer.  `person_id` is None for who has no account."""
+    """Who asks: `name` for the records, `access` for the answer.
+
+    `person_id` is None for who has no account.  `grants` are what a person has for single projects, by their ids.
+    """
 
     name: str
     access: Access
     person_id: int | None = None
+    grants: Mapping[int, Access] = field(default_factory=dict, hash=False)
+
+    def on(self, project_id: int) -> Access:
+        """How far this actor reaches in a project."""
+        return max(self.access, self.grants.get(project_id, Access.NONE))
 
     def require(self, access: Access) -> None:
         """Raises Forbidden unless this actor's access includes `access`."""
         if self.access < access:
             raise Forbidden("this takes more access than the credential has", access.name.lower())
+
+
+class Decision(enum.Enum):
+    """What becomes of a request."""
+
+    ALLOWED = "allowed"
+    SIGN_IN = "sign in"  #: somebody else might
+    FORBIDDEN = "forbidden"  #: this actor may not, and may know that there is something
+    HIDDEN = "hidden"  #: this actor may not know that there is anything
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a request is about, where that is a project."""
+
+    project_id: int
+    is_public: bool
+
+
+def sees(actor: Actor | None, ground: Ground) -> bool:
+    """Whether `actor` (None: a stranger) may look at a project."""
+    return ground.is_public or (actor is not None and actor.on(ground.project_id) >= Access.READ)
+
+
+def decide(actor: Actor | None, need: Access, ground: Ground | None = None) -> Decision:
+    """Whether `actor` (None: a stranger) may do what takes the access `need`, on a project or on the whole server."""
+    if ground is not None and not sees(actor, ground):
+        return Decision.SIGN_IN if actor is None else Decision.HIDDEN
+    if ground is not None and need <= Access.READ:
+        return Decision.ALLOWED
+    if actor is None:
+        return Decision.SIGN_IN
+    reach = actor.access if ground is None else actor.on(ground.project_id)
+    return Decision.ALLOWED if reach >= need else Decision.FORBIDDEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +110,8 @@ def digest_of(secret: str) -> bytes:
 
 
 def access_of(word: str) -> Access:
-    """The access called `word` (read, build, admin); raises Invalid."""
-    try:
-        return Access[word.upper()]
-    except KeyError:
-        raise Invalid("access is one of read, build, admin", word[:80]) from None
+    """The access called `word` (read, build, admin), as a credential may have it; raises Invalid."""
+    found = Access.__members__.get(word.upper(), Access.NONE)
+    if found is Access.NONE:
+        raise Invalid("access is one of read, build, admin", word[:80])
+    return found

@@ -18,7 +18,7 @@ from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.limits import NONE, Limits
 from sayci.loglines import Read
 from sayci.outlook import Outlook
-from sayci.person import Person
+from sayci.person import Member, Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 from sayci.retention import Remains
@@ -302,8 +302,10 @@ class Store(Protocol):
         """Raises UnknownProject."""
         ...
 
-    async def projects(self, *, after: int = 0, limit: int = 100) -> Page[Project]:
-        """By id, rising; the cursor is the last id."""
+    async def projects(
+        self, *, after: int = 0, limit: int = 100, granted: Collection[int] | None = None
+    ) -> Page[Project]:
+        """By id, rising; the cursor is the last id.  With `granted`: only public ones, and those of these ids."""
         ...
 
     async def webhook_secret(self, name: str) -> tuple[Project, str]:
@@ -548,6 +550,17 @@ class Store(Protocol):
 
     async def remove_person(self, name: str) -> None:
         """With sessions and invitation.  Raises UnknownPerson, and LastAdmin as above."""
+        ...
+
+    async def members(self, project_id: int) -> Sequence[Member]:
+        """Who was granted something in the project, by name."""
+        ...
+
+    async def set_member(self, project_id: int, name: str, role: Access | None) -> Member | None:
+        """Grant somebody a role in a project, or none any more.
+
+        Raises UnknownPerson, also for who has no role to be taken away, and UnknownProject.
+        """
         ...
 
     async def add_invitation(self, person_id: int, digest: bytes, expires_at: float) -> None:

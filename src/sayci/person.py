@@ -10,7 +10,9 @@ from sayci.account import Access
 from sayci.errors import Invalid
 
 #: What people call an access when a person has it everywhere.
-ROLES = {"viewer": Access.READ, "maintainer": Access.BUILD, "admin": Access.ADMIN}
+ROLES = {"member": Access.NONE, "viewer": Access.READ, "maintainer": Access.BUILD, "admin": Access.ADMIN}
+#: The roles that somebody may have in a single project.
+PROJECT_ROLES = ("viewer", "maintainer")
 #: Characters that a password has, at least and at most.
 PASSWORD_LEAST = 10
 PASSWORD_MOST = 200
@@ -31,12 +33,27 @@ class Person:
     has_password: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody who may do something in a project, whatever the role elsewhere."""
+
+    name: str
+    role: Access
+
+
 def role_of(word: str) -> Access:
     """The access of the role called `word`; raises Invalid."""
     try:
         return ROLES[word]
     except KeyError:
-        raise Invalid("a role is one of viewer, maintainer, admin", word[:80]) from None
+        raise Invalid("a role is one of member, viewer, maintainer, admin", word[:80]) from None
+
+
+def project_role_of(word: str) -> Access:
+    """The access of a role in a single project; raises Invalid."""
+    if word not in PROJECT_ROLES:
+        raise Invalid("a role in a project is one of viewer, maintainer", word[:80])
+    return ROLES[word]
 
 
 def word_of_role(role: Access) -> str:

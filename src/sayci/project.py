@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from sayci.account import Ground
 from sayci.change import check_branch, ref_of
 from sayci.errors import Invalid
 from sayci.image import check_image
@@ -64,6 +65,13 @@ class Scope(enum.Enum):
     def reaches(self, step: str) -> bool:
         """Whether a variable of this scope is given to the step called `step`."""
         return self is Scope.BOTH or self.value == step
+
+
+class Visibility(enum.Enum):
+    """Who may look at a project, its builds and logs."""
+
+    PRIVATE = "private"  #: its members, and who may look at all projects
+    PUBLIC = "public"  #: everybody, without signing in
 
 
 class MirrorState(enum.Enum):
@@ -149,6 +157,7 @@ class Settings:
     memory_limit: int = 0
     workspace_limit: int = 0
     open_files_limit: int = 0
+    visibility: Visibility = Visibility.PRIVATE
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -184,6 +193,11 @@ class Project:
     def name(self) -> str:
         """The project's name, as it was registered."""
         return self.settings.name
+
+    @property
+    def ground(self) -> Ground:
+        """What decides who may look at it."""
+        return Ground(self.id, self.settings.visibility is Visibility.PUBLIC)
 
     @property
     def deploy_ref(self) -> str | None:

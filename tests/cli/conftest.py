@@ -73,6 +73,7 @@ def a_project(name: str = "demo", **fields: Any) -> Json:
         "time_limit": 3600.0,
         "forge_api": "",
         "image": "",
+        "visibility": "private",
         "mirror": "ready",
         "mirror_error": "",
         "has_access_token": False,

@@ -63,6 +63,7 @@ def there(sayci_server, tmp_path):
     values = {"project": "web-shop", "number": 1, "step": "test", "id": 1, "variable": "LEVEL", "commit": commit}
     assert sayci_server.post("/api/v1/people", {"name": "grace"}).code == 201
     values["person"] = "grace"
+    assert sayci_server.request("PUT", "/api/v1/projects/web-shop/members/grace", {"role": "viewer"}).code == 200
     return values, url
 
 

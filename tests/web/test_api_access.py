@@ -14,7 +14,7 @@ __all__ = ["house"]  # a fixture
 
 @pytest_twisted.ensureDeferred
 async def test_one_learns_who_one_is(house):
-    for access in Access:
+    for access in (Access.READ, Access.BUILD, Access.ADMIN):
         word = access.name.lower()
         reply = await house.get("/api/v1/me", token=house.tokens[access])
         assert reply.said == {"name": word, "access": word, "version": "1.2.3"}

@@ -45,6 +45,7 @@ async def test_a_project_is_registered_with_its_usual_settings(house):
         "open_files_limit": 0,
         "forge_api": "",
         "image": "",
+        "visibility": "private",
         "mirror": "cloning",
         "mirror_error": "",
         "has_access_token": False,

@@ -15,7 +15,7 @@ __all__ = ["house"]  # a fixture
 
 @pytest_twisted.ensureDeferred
 async def test_everybody_with_a_token_learns_how_the_server_is(house):
-    for access in Access:
+    for access in (Access.READ, Access.BUILD, Access.ADMIN):
         reply = await house.get("/api/v1/status", token=house.tokens[access])
         assert reply.code == 200
         assert reply.said == {

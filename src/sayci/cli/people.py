@@ -7,10 +7,11 @@ import click
 from sayci.cli.api import Json, path
 from sayci.cli.parts import agreed, api, examples, json_option, yes_option
 from sayci.cli.screen import age, note, say, say_json, say_table
-from sayci.person import ROLES
+from sayci.person import PROJECT_ROLES, ROLES
 
 _ROLES = """\b
 Roles:
+  member      sees the projects in which a role is granted, and public ones
   viewer      looks at every project, its builds and logs
   maintainer  also builds, cancels, deploys, replays
   admin       also adds and configures projects, people and tokens
@@ -26,6 +27,7 @@ _role_option = click.option(
         "sayci people add grace --role maintainer",
         "sayci people role grace viewer",
         "sayci people invite grace",
+        "sayci people grant grace demo --role maintainer",
         "sayci people remove grace",
     )
 )
@@ -85,6 +87,38 @@ def set_role(*, name: str, role: str) -> None:
     """Give somebody another role."""
     api().patch(path("people", name), {"role": role})
     note(f"{name} is {role} from now on.")
+
+
+@people.command("grant")
+@click.argument("name")
+@click.argument("project")
+@click.option("--role", type=click.Choice(PROJECT_ROLES), default="viewer", show_default=True, help="The role there.")
+def grant(*, name: str, project: str, role: str) -> None:
+    """Give somebody a role in one project."""
+    api().put(path("projects", project, "members", name), {"role": role})
+    note(f"{name} is {role} in {project} from now on.")
+
+
+@people.command("withdraw")
+@click.argument("name")
+@click.argument("project")
+def withdraw(*, name: str, project: str) -> None:
+    """Take back what somebody was granted in one project."""
+    api().delete(path("projects", project, "members", name))
+    note(f"{name} is no member of {project} any more.")
+
+
+@people.command("members")
+@click.argument("project")
+@json_option
+def members(*, project: str, as_json: bool) -> None:
+    """List who was granted a role in one project."""
+    items, whole = api().listing(path("projects", project, "members"))
+    if as_json:
+        say_json(whole)
+        return
+    rows = [(str(each.get("name")), str(each.get("role"))) for each in items]
+    say_table(("NAME", "ROLE"), rows, "Nobody has a role for this project alone.")
 
 
 @people.command("remove")

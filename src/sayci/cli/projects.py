@@ -78,6 +78,7 @@ class Size(click.ParamType[int]):
 SIZE = Size()
 _SETTINGS = (
     click.option("--branch", "default_branch", help="The default branch."),
+    click.option("--visibility", type=click.Choice(["private", "public"]), help="Public: read without signing in."),
     click.option("--deploy-branch", help="Deploy what is green on this branch."),
     click.option("--test-target", metavar="TARGET", help='What make makes to test; "test" by default.'),
     click.option("--deploy-target", metavar="TARGET", help='What make makes to deploy; "deploy" by default.'),
@@ -240,6 +241,7 @@ def _say_project(project: Json) -> None:
             ("Other limits", _limits(project)),
             ("Forge's API", str(project.get("forge_api") or "the server's own default")),
             *([("Image", str(project["image"]))] if project.get("image") else []),
+            ("Visibility", str(project.get("visibility") or "private")),
             ("Access token", "is set" if project.get("has_access_token") else "none: the forge is told nothing"),
             ("Webhook", str(project.get("webhook_url"))),
             ("Registered", age(project.get("created_at"))),

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from sayci.account import Access
-from sayci.errors import LastAdmin, NameTaken, UnknownPerson
-from sayci.person import Person
-from sayci.store.tables import invitations, people, sessions
+from sayci.errors import LastAdmin, NameTaken, UnknownPerson, UnknownProject
+from sayci.person import Member, Person
+from sayci.store.tables import grants, invitations, people, projects, sessions
 
 _PEOPLE = sa.select(
     people.c.id, people.c.name, people.c.role, people.c.created_at, people.c.password.is_not(None).label("has_password")
@@ -85,6 +85,35 @@ def remove(connection: Connection, name: str) -> None:
     _check_not_last(connection, person)
     connection.execute(sa.delete(sessions).where(sessions.c.person_id == person.id))
     connection.execute(sa.delete(people).where(people.c.id == person.id))
+
+
+# -- single projects
+
+
+def members(connection: Connection, project_id: int) -> Sequence[Member]:
+    """By name."""
+    query = (
+        sa.select(people.c.name, grants.c.access)
+        .join(grants, grants.c.person_id == people.c.id)
+        .where(grants.c.project_id == project_id)
+        .order_by(people.c.name_key)
+    )
+    return [Member(row.name, row.access) for row in connection.execute(query)]
+
+
+def set_member(connection: Connection, project_id: int, name: str, role: Access | None) -> Member | None:
+    """None takes the grant back.  Raises UnknownPerson, also for who has no grant to be taken back; UnknownProject."""
+    person = find(connection, name)
+    is_it = (grants.c.person_id == person.id, grants.c.project_id == project_id)
+    removed = connection.execute(sa.delete(grants).where(*is_it)).rowcount
+    if role is None:
+        if not removed:
+            raise UnknownPerson("the project has no such member", person.name)
+        return None
+    if connection.execute(sa.select(projects.c.id).where(projects.c.id == project_id)).first() is None:
+        raise UnknownProject("no such project", project_id)
+    connection.execute(sa.insert(grants).values(person_id=person.id, project_id=project_id, access=role))
+    return Member(person.name, role)
 
 
 # -- invitations

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from sayci.account import Access, Actor, Origin, Token
 from sayci.errors import UnknownToken
 from sayci.sign_in import SESSION_IDLE
-from sayci.store.tables import people, sessions, sign_in_codes, tokens
+from sayci.store.tables import grants, people, sessions, sign_in_codes, tokens
 
 _TOKENS = sa.select(
     tokens.c.id, tokens.c.name, tokens.c.access, tokens.c.created_at, tokens.c.expires_at, tokens.c.last_used_at
@@ -156,7 +156,11 @@ def of_session(connection: Connection, digest: bytes) -> Known | None:
     row = connection.execute(_SESSION, {"key": digest}).first()
     if row is None or (row.person_id is not None and row.person is None):
         return None
-    actor = Actor(row.name, row.access) if row.person is None else Actor(row.person, row.role, row.person_id)
+    actor = Actor(row.name, row.access)
+    if row.person is not None:
+        query = sa.select(grants.c.project_id, grants.c.access).where(grants.c.person_id == row.person_id)
+        granted = {each.project_id: each.access for each in connection.execute(query)}
+        actor = Actor(row.person, row.role, row.person_id, granted)
     return Known(actor, row.expires_at, last_used_at=row.seen_at or 0.0, idle=SESSION_IDLE)
 
 

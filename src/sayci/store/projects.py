@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from sayci.errors import IllegalMove, Invalid, NameTaken, UnknownProject
 from sayci.interfaces import Page
 from sayci.limits import NAMES
-from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Project, Settings, Variable
+from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Project, Settings, Variable, Visibility
 from sayci.store.pages import clamped, page_of
 from sayci.store.seal import Seal
 from sayci.store.tables import IS_OPEN, builds, projects, variables
@@ -26,6 +26,7 @@ _SETTINGS = (
     "forge_api",
     "image",
     *NAMES,
+    "visibility",
 )
 _PROJECTS = sa.select(
     projects.c.id,
@@ -54,7 +55,9 @@ def _unknown(name: str | int) -> UnknownProject:
 def _project_of(row: Row[Any]) -> Project:
     return Project(
         id=row.id,
-        settings=Settings(**{name: getattr(row, name) for name in _SETTINGS}),
+        settings=Settings(
+            **{name: getattr(row, name) for name in _SETTINGS} | {"visibility": row.visibility or Visibility.PRIVATE}
+        ),
         created_at=row.created_at,
         mirror=row.mirror,
         mirror_error=row.mirror_error,
@@ -82,11 +85,12 @@ def find_by_id(connection: Connection, project_id: int) -> Project:
     return _project_of(row)
 
 
-def page(connection: Connection, after: int, limit: int) -> Page[Project]:
-    """Projects by id."""
-    rows = connection.execute(
-        _PROJECTS.where(projects.c.id > after).order_by(projects.c.id).limit(clamped(limit) + 1)
-    ).all()
+def page(connection: Connection, after: int, limit: int, granted: Collection[int] | None) -> Page[Project]:
+    """Projects by id: all of them, or the public ones and those that are `granted`."""
+    query = _PROJECTS.where(projects.c.id > after)
+    if granted is not None:
+        query = query.where((projects.c.visibility == Visibility.PUBLIC) | projects.c.id.in_(list(granted)))
+    rows = connection.execute(query.order_by(projects.c.id).limit(clamped(limit) + 1)).all()
     return page_of([_project_of(row) for row in rows], limit, lambda project: project.id)
 
 

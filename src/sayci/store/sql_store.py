@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
 from sayci.errors import CannotStart, Unavailable
 from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus, Wanted
 from sayci.outlook import Outlook
-from sayci.person import Person
+from sayci.person import Member, Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 from sayci.retention import Remains
@@ -172,9 +172,11 @@ class SqlStore:
         """By id."""
         return await self._read(lambda connection: projects.find_by_id(connection, project_id))
 
-    async def projects(self, *, after: int = 0, limit: int = 100) -> Page[Project]:
+    async def projects(
+        self, *, after: int = 0, limit: int = 100, granted: Collection[int] | None = None
+    ) -> Page[Project]:
         """By id, rising."""
-        return await self._read(lambda connection: projects.page(connection, after, limit))
+        return await self._read(lambda connection: projects.page(connection, after, limit, granted))
 
     async def webhook_secret(self, name: str) -> tuple[Project, str]:
         """From memory after the first time."""
@@ -443,6 +445,16 @@ class SqlStore:
     async def remove_person(self, name: str) -> None:
         """With sessions and invitation."""
         await self._write(lambda connection: accounts.remove(connection, name), self._sessions)
+
+    async def members(self, project_id: int) -> Sequence[Member]:
+        """By name."""
+        return await self._read(lambda connection: accounts.members(connection, project_id))
+
+    async def set_member(self, project_id: int, name: str, role: Access | None) -> Member | None:
+        """From now on, in open sessions too."""
+        return await self._write(
+            lambda connection: accounts.set_member(connection, project_id, name, role), self._sessions
+        )
 
     async def add_invitation(self, person_id: int, digest: bytes, expires_at: float) -> None:
         """In the place of an earlier one."""

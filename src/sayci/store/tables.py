@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sayci.account import Access
 from sayci.build import BuildState, Cause
 from sayci.delivery import Verdict
-from sayci.project import MirrorState, Scope
+from sayci.project import MirrorState, Scope, Visibility
 from sayci.report import StatusState
 from sayci.step import Result, StepState
 from sayci.store.columns import Number, Words, word
@@ -57,6 +57,7 @@ def _of_project(*, primary_key: bool = False) -> sa.Column[int]:
 
 #: `name_key` is the name in lower case; `last_number` the number of the newest build.  Ids are never used again, since
 #: they name directories (this is what sqlite_autoincrement says, here and below).
+#: `visibility` is NULL for private ones that are older than it.
 projects = sa.Table(
     "projects",
     metadata,
@@ -84,6 +85,7 @@ projects = sa.Table(
     _limit("memory_limit"),
     _limit("workspace_limit"),
     _limit("open_files_limit"),
+    sa.Column("visibility", word(Visibility)),
     sqlite_autoincrement=True,
 )
 
@@ -252,6 +254,17 @@ people = sa.Table(
     sa.Column("password", Words),
     _time("created_at", nullable=False),
     sqlite_autoincrement=True,
+)
+
+#: What people may do in single projects.
+grants = sa.Table(
+    "grants",
+    metadata,
+    sa.Column(
+        "person_id", Number, sa.ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    _of_project(primary_key=True),
+    sa.Column("access", word(Access), nullable=False),
 )
 
 #: One for a person at most.

@@ -28,9 +28,20 @@ from sayci.people import People
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
-from sayci.web import api_access, api_builds, api_deliveries, api_logs, api_people, api_projects, api_status, wire
+from sayci.web import (
+    api_access,
+    api_builds,
+    api_deliveries,
+    api_logs,
+    api_members,
+    api_people,
+    api_projects,
+    api_status,
+    wire,
+)
 from sayci.web.answer import JSON, answer, set_header
 from sayci.web.events import Feeds
+from sayci.web.gate import Gate
 from sayci.web.openapi import document
 from sayci.web.outlet import cut_off
 from sayci.web.problems import log_mistake, problem, problem_of
@@ -42,6 +53,7 @@ from sayci.web.validity import NO_CERTIFICATES
 TABLES = (
     api_access.table,
     api_people.table,
+    api_members.table,
     api_projects.table,
     api_builds.table,
     api_logs.table,
@@ -50,7 +62,7 @@ TABLES = (
 )
 DOCUMENT = "/api/openapi.json"
 
-_NOBODY = Actor("", Access.READ)
+_NOBODY = Actor("", Access.NONE)
 _UNSAID = Isolation(False, "Nobody has said what keeps builds from this server")
 
 
@@ -84,10 +96,12 @@ class Api:
         self.feeds = Feeds(store, logs, bus, clock, self.shown)
         self._scheduler = scheduler
         self._sign_in = sign_in
+        self._gate = Gate(store)
         self._logs = logs
         parts = (
             api_access.AccessApi(store, sign_in, version),
             api_people.PeopleApi(people, self.links),
+            api_members.MembersApi(store),
             api_projects.ProjectsApi(store, registry, self.links),
             api_builds.BuildsApi(store, scheduler, logs, self.feeds, self.shown),
             api_logs.LogsApi(store, logs, self.feeds, clock),
@@ -128,17 +142,18 @@ class Api:
 
     async def _serve(self, route: Route, part: object, request: Request, path: dict[str, str]) -> bytes | None:
         actor = await self._actor(route, request)
-        call = Call(route, request, actor, path)
+        if route.access is not None:
+            await self._gate.admit(actor, route.access, path.get("project"))
+        call = Call(route, request, actor or _NOBODY, path)
         given = () if route.body is None else (read_json(request, route.body),)
         work = route.handler(part, call, *given)
         return _answered(route, request, await _done(route, work))
 
-    async def _actor(self, route: Route, request: Request) -> Actor:
-        if route.access is None:
-            return _NOBODY
-        actor = await self._sign_in.actor_of_token(bearer_of(request), address=client_of(request))
-        actor.require(route.access)
-        return actor
+    async def _actor(self, route: Route, request: Request) -> Actor | None:
+        """Who holds the credential; None for a stranger, who may look at what is public."""
+        if route.access is None or not request.requestHeaders.hasHeader(b"authorization"):
+            return None
+        return await self._sign_in.actor_of_token(bearer_of(request), address=client_of(request))
 
 
 def routes() -> list[Route]:

@@ -35,10 +35,10 @@ class AccessApi:
         token, secret = await self._sign_in.token_by_code(body.code, body.name, address=client_of(call.request))
         return wire.SignedIn(token=secret, id=token.id, name=token.name, access=wire.word_of(token.access))
 
-    @table.route("GET", "/api/v1/me", Access.READ, "Who the credential belongs to", answer=wire.Me)
+    @table.route("GET", "/api/v1/me", Access.NONE, "Who the credential belongs to", answer=wire.Me)
     async def me(self, call: Call) -> wire.Me:
         """What the credential is good for, and which version answers."""
-        return wire.Me(call.actor.name, wire.word_of(call.actor.access), self._version)
+        return wire.Me(call.actor.name, wire.reach_of(call.actor.access), self._version)
 
     @table.route("GET", "/api/v1/tokens", Access.ADMIN, "List the tokens", answer=wire.Listing[wire.Token])
     async def list_tokens(self, call: Call) -> wire.Listing[wire.Token]:

@@ -33,11 +33,12 @@ class ProjectsApi:
     # -- projects
 
     @table.route(
-        "GET", "/api/v1/projects", Access.READ, "List the projects", LIMIT, CURSOR, answer=wire.Listing[wire.Project]
+        "GET", "/api/v1/projects", Access.NONE, "List the projects", LIMIT, CURSOR, answer=wire.Listing[wire.Project]
     )
     async def list_projects(self, call: Call) -> wire.Listing[wire.Project]:
-        """In the order of their registration."""
-        page = await self._store.projects(after=call.get(CURSOR) or 0, limit=call[LIMIT])
+        """Those that the credential may look at, in the order of their registration."""
+        granted = None if call.actor.access >= Access.READ else call.actor.grants
+        page = await self._store.projects(after=call.get(CURSOR) or 0, limit=call[LIMIT], granted=granted)
         return wire.listing(map(self._shown, page.items), cursor_for(page.next))
 
     @table.route(

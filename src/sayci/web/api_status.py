@@ -20,7 +20,7 @@ class StatusApi:
         self._certificates = certificates
         self._space = space
 
-    @table.route("GET", "/api/v1/status", Access.READ, "How the server is", answer=wire.ServerStatus)
+    @table.route("GET", "/api/v1/status", Access.NONE, "How the server is", answer=wire.ServerStatus)
     async def status(self, call: Call) -> wire.ServerStatus:
         """Its version, what keeps builds from it, how its certificates stand, and whether builds wait for space."""
         certificates = [wire.of_certificate(each) for each in self._certificates.certificates()]

@@ -17,11 +17,12 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from sayci.account import Access, Actor
 from sayci.build import Build
-from sayci.errors import SayciError, UnknownProject
+from sayci.errors import SayciError, Unauthenticated, UnknownProject
 from sayci.interfaces import Isolation
-from sayci.project import check_name
+from sayci.project import Project, check_name
 from sayci.web.answer import answer, set_header
 from sayci.web.forms import read_form
+from sayci.web.gate import Gate
 from sayci.web.look import Look
 from sayci.web.outlet import cut_off
 from sayci.web.problems import log_mistake
@@ -43,6 +44,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 HTML = "text/html; charset=utf-8"
+#: Whose visit it is when a stranger looks at what is public.
+NOBODY = Actor("", Access.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Frame:
     def __init__(
         self,
         sessions: Sessions,
+        gate: Gate,
         look: Look,
         *,
         clock: Callable[[], float],
@@ -98,6 +102,7 @@ class Frame:
         needs_you: Callable[[], bool],
     ) -> None:
         self._sessions = sessions
+        self._gate = gate
         self._look = look
         self._clock = clock
         self._traffic = traffic
@@ -113,15 +118,24 @@ class Frame:
 
     # -- addresses
 
-    def get(self, path: str, handler: Handler, access: Access = Access.READ) -> None:
-        """Answer a GET with ``handler(visit, **parts of the path)``; strangers are asked to sign in."""
+    def get(self, path: str, handler: Handler, access: Access = Access.READ, *, for_strangers: bool = False) -> None:
+        """Answer a GET with ``handler(visit, **parts of the path)``; a part `project` is the name of one.
+
+        Strangers are asked to sign in where the gate or the handler raises Unauthenticated; with `for_strangers` the gate
+        lets them pass, and the handler shows each what that one may see.
+        """
 
         async def run(request: Request, **parts: str) -> bytes | None:
             actor = await self._sessions.actor_of(request)
-            if actor is None:
-                return self._respond(request, sign_in_first(request), None)
-            actor.require(access)
-            return self._respond(request, await handler(Visit(request, actor), **parts), actor)
+            try:
+                if actor is not None or not for_strangers:
+                    await self._gate.admit(actor, access, parts.get("project"))
+                given = await handler(Visit(request, actor or NOBODY), **parts)
+            except Unauthenticated:
+                if actor is not None:
+                    raise
+                given = sign_in_first(request)
+            return self._respond(request, given, actor)
 
         self._route("GET", path, run)
 
@@ -135,7 +149,7 @@ class Frame:
                 return self._respond(request, SeeOther("/sign-in"), None)
             form = read_form(request)
             self._sessions.check_form(request, form)
-            actor.require(access)
+            await self._gate.admit(actor, access, parts.get("project"))
             return self._respond(request, await shielded(handler(Visit(request, actor, form), **parts)), actor)
 
         self._route("POST", path, run)
@@ -164,11 +178,15 @@ class Frame:
         return given
 
     def _page(self, request: Request, page: Page, actor: Actor | None) -> bytes:
-        waiting, running = self._traffic() if actor is not None else ([], [])
+        waiting, running = self._traffic_for(actor)
+        project = page.values.get("project")
+        reach = Access.NONE if actor is None else actor.access
+        if actor is not None and isinstance(project, Project):
+            reach = actor.on(project.id)
         around = {
             **self._server,
             "actor": actor,
-            "may": lambda word: actor is not None and actor.access >= Access[word.upper()],
+            "may": lambda word: actor is not None and reach >= Access[word.upper()],
             "now": self._clock(),
             "theme": self._sessions.theme_of(request),
             "form_token": self._sessions.form_token(request),
@@ -180,6 +198,18 @@ class Frame:
         }
         body = self._look.draw(page.template, {**around, **page.values})
         return answer(request, page.code, HTML, body)
+
+    def _traffic_for(self, actor: Actor | None) -> tuple[list[Build], list[Build]]:
+        """The builds that wait and those that run, of the projects that are the actor's."""
+        if actor is None:
+            return [], []
+        waiting, running = self._traffic()
+        if actor.access >= Access.READ:
+            return waiting, running
+        own = actor.grants
+        return [each for each in waiting if each.project_id in own], [
+            each for each in running if each.project_id in own
+        ]
 
     # -- what goes wrong
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sayci.account import Access
 from sayci.web.answer import JSON
 from sayci.web.problems import CONTENT_TYPE, Problem
 from sayci.web.reading import Parameter
@@ -98,7 +99,12 @@ def _operation(route: Route, schemas: Mapping[Any, Json]) -> Json:
 
 def _description(route: Route) -> str:
     words = inspect.cleandoc(route.handler.__doc__ or "")
-    needs = "No credential is needed." if route.access is None else f"Takes the access {route.access.name.lower()}."
+    if route.access is None:
+        needs = "No credential is needed."
+    elif route.access is Access.NONE:
+        needs = "Takes any credential."
+    else:
+        needs = f"Takes the access {route.access.name.lower()}."
     return f"{words}\n\n{needs}"
 
 

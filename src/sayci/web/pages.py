@@ -21,6 +21,7 @@ from sayci.web.changes import Changes
 from sayci.web.events import Feeds
 from sayci.web.forms import read_form
 from sayci.web.frame import Answer, Frame, SeeOther
+from sayci.web.gate import Gate
 from sayci.web.logreader import LogReader
 from sayci.web.look import Look
 from sayci.web.pages_access import AccessPages
@@ -29,6 +30,7 @@ from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_deploys import DeployPages
 from sayci.web.pages_home import HomePage
 from sayci.web.pages_logs import LogPages
+from sayci.web.pages_members import MemberPages
 from sayci.web.pages_people import PeoplePages
 from sayci.web.pages_project import ProjectPage
 from sayci.web.pages_settings import SettingsPages
@@ -71,6 +73,7 @@ class Pages:
         status = StatusPage(scheduler, certificates, isolation, links, ports, clock, version)
         self._frame = Frame(
             self._sessions,
+            Gate(store),
             Look(self._assets),
             clock=clock,
             traffic=scheduler.waiting_and_running,
@@ -90,6 +93,7 @@ class Pages:
         DeliveryPages(store, inbox, links).put_on(self._frame)
         LogPages(store, logs, reader, feeds, reactor).put_on(self._frame)
         SettingsPages(store, registry, links).put_on(self._frame)
+        MemberPages(store, registry, people).put_on(self._frame)
         status.put_on(self._frame)
 
     def resource(self) -> IResource:

@@ -30,7 +30,7 @@ class AccessPages:
         """Take their addresses."""
         frame.open("GET", "/sign-in", self.ask)
         frame.open("POST", "/sign-in", self.sign_in)
-        frame.post("/sign-out", self.sign_out, Access.READ)
+        frame.post("/sign-out", self.sign_out, Access.NONE)
         frame.open("GET", "/sign-in/invitation", self.welcome)
         frame.open("POST", "/sign-in/invitation", self.accept)
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from sayci.account import Access, Actor, sees
 from sayci.build import Build
-from sayci.errors import Invalid
+from sayci.errors import Invalid, Unauthenticated
 from sayci.outlook import Outlook, Outlooks
 from sayci.project import Project
 from sayci.scheduler import Scheduler
 from sayci.usual import starts
 from sayci.web.bars import Bar, bars_of
 from sayci.web.changes import Changes
-from sayci.web.frame import Answer, Frame, Page, Visit
+from sayci.web.frame import NOBODY, Answer, Frame, Page, Visit
 from sayci.web.reading import wants_events, whole_number
 from sayci.web.sayings import (
     ATTENTION,
@@ -132,18 +133,22 @@ class HomePage:
 
     def put_on(self, frame: Frame) -> None:
         """Take the address."""
-        frame.get("/", self.home)
+        frame.get("/", self.home, Access.NONE, for_strangers=True)
 
     async def home(self, visit: Visit) -> Answer:
         """How all projects stand, what runs and what waits."""
         if wants_events(visit.request):
+            _require_all(visit.actor)
             await self._changes.stream(visit.request)
             return None
         wanted = _wanted(visit)
-        summaries = self._summaries_of(await self._outlooks.all())
+        everything = self._summaries_of(await self._outlooks.all())
+        summaries = [each for each in everything if sees(visit.actor, each.outlook.project.ground)]
         if not summaries:
-            return Page("first_run.html", {"changes": "/"})
-        waiting, running = self._scheduler.waiting_and_running()
+            return _nothing(visit.actor, is_first=not everything)
+        seen = {each.outlook.project.id for each in summaries}
+        open_builds = self._scheduler.waiting_and_running()
+        waiting, running = ([build for build in builds if build.project_id in seen] for builds in open_builds)
         now = self._clock()
         marks = {each.outlook.project.name: each.mark for each in summaries}
         found = chosen(summaries, wanted)
@@ -153,7 +158,7 @@ class HomePage:
             "page_mark": worst([*set(marks.values()), *(["running"] if running else [])]),
             "rows": [_row(summary, now) for summary in found[first : first + PROJECTS_SHOWN]],
             "wanted": wanted,
-            "changes": "/",
+            **_live(visit.actor),
             "found": len(found),
             "more": len(found) > first + PROJECTS_SHOWN,
             "is_searchable": len(summaries) > FEW or wanted != Wanted(),
@@ -163,7 +168,7 @@ class HomePage:
             "slots": self._scheduler.slots,
             "why_waiting": self._scheduler.why_waiting,
             "usual": self._outlooks.usual,
-            "starts": starts([*running, *waiting], self._scheduler.slots, self._outlooks.usual, now),
+            "starts": starts([*open_builds[1], *open_builds[0]], self._scheduler.slots, self._outlooks.usual, now),
         }
         return Page("home.html", values)
 
@@ -175,6 +180,25 @@ class HomePage:
             is_same = summary is not None and summary.outlook is outlook
             self._summaries[outlook.project.id] = summary if summary and is_same else summary_of(outlook)
         return list(self._summaries.values())
+
+
+def _nothing(actor: Actor, *, is_first: bool) -> Page:
+    """Where there is no project that the visitor may see.  Raises Unauthenticated for a stranger."""
+    if actor is NOBODY:
+        raise Unauthenticated("there is nothing here that is public")
+    return Page("first_run.html" if is_first else "no_projects.html", _live(actor))
+
+
+def _live(actor: Actor) -> dict[str, str]:
+    """Where the page's script hears of changes: the feed tells of all projects, so it is for who may look at all."""
+    return {"changes": "/"} if actor.access >= Access.READ else {}
+
+
+def _require_all(actor: Actor) -> None:
+    """Raises Unauthenticated or Forbidden for who may not look at all projects."""
+    if actor is NOBODY:
+        raise Unauthenticated("the feed is not public")
+    actor.require(Access.READ)
 
 
 def _row(summary: Summary, now: float) -> ProjectRow:

@@ -17,6 +17,7 @@ from sayci.web.wire import Links
 _PAGE = "/settings/people"
 #: What each role may do, for who chooses.
 MEANINGS = {
+    "member": "sees the projects in which a role is granted, and public ones",
     "viewer": "looks at every project, its builds and logs",
     "maintainer": "also builds, cancels, deploys, replays",
     "admin": "also adds and configures projects, and people",

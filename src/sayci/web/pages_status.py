@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Sequence
 
 import twisted
+from sayci.account import Access
 from sayci.interfaces import Certificates, Isolation
 from sayci.scheduler import Scheduler
 from sayci.space import in_units
@@ -40,7 +41,7 @@ class StatusPage:
 
     def put_on(self, frame: Frame) -> None:
         """Add the address."""
-        frame.get("/status", self.status)
+        frame.get("/status", self.status, Access.NONE)
 
     def needs_a_person(self) -> bool:
         """Whether there is a certificate that somebody must look after, or no space for builds."""

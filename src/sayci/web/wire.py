@@ -22,7 +22,7 @@ from sayci.git import URL_LIMIT
 from sayci.image import REFERENCE_LIMIT
 from sayci.limits import LONGEST_TIME_LIMIT, MOST
 from sayci.person import word_of_role
-from sayci.project import VALUE_LIMIT, MirrorState, Scope
+from sayci.project import VALUE_LIMIT, MirrorState, Scope, Visibility
 from sayci.report import StatusState
 from sayci.sign_in import LONGEST_DAYS
 from sayci.sign_in import NAME_LIMIT as TOKEN_NAME_LIMIT
@@ -35,7 +35,9 @@ Item = TypeVar("Item")
 BODY_SHOWN = 256 * 1024
 
 AccessWord = Literal["read", "build", "admin"]
-RoleWord = Literal["viewer", "maintainer", "admin"]
+ReachWord = Literal["none", "read", "build", "admin"]
+RoleWord = Literal["member", "viewer", "maintainer", "admin"]
+ProjectRoleWord = Literal["viewer", "maintainer"]
 PersonName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=40)]
 Time = Annotated[datetime, Meta(tz=True)]
 ProjectName = Annotated[str, Meta(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=64)]
@@ -65,7 +67,7 @@ class Me(Struct):
     """Who the credential belongs to, and which version of sayci answers."""
 
     name: str
-    access: AccessWord
+    access: ReachWord
     version: str
 
 
@@ -139,6 +141,13 @@ class Person(Struct):
     created_at: Time
 
 
+class Member(Struct):
+    """Somebody with a role in a project."""
+
+    name: str
+    role: ProjectRoleWord
+
+
 class InvitedPerson(Person):
     """A person with the address of an invitation, by which a password is set once, within a week; it is not shown again."""
 
@@ -168,6 +177,7 @@ class Project(Struct):
     open_files_limit: int
     forge_api: str
     image: str
+    visibility: Visibility
     mirror: MirrorState
     mirror_error: str
     has_access_token: bool
@@ -307,6 +317,12 @@ class NewPerson(Struct, forbid_unknown_fields=True):
     role: RoleWord = "viewer"
 
 
+class NewMember(Struct, forbid_unknown_fields=True):
+    """The role that somebody is to have in a project."""
+
+    role: ProjectRoleWord
+
+
 class NewRole(Struct, forbid_unknown_fields=True):
     """The role that somebody is to have."""
 
@@ -336,6 +352,7 @@ class ProjectChange(Struct, kw_only=True, forbid_unknown_fields=True):
     open_files_limit: Amount | UnsetType = UNSET
     forge_api: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
     image: Annotated[str, Meta(max_length=REFERENCE_LIMIT)] | UnsetType = UNSET
+    visibility: Visibility | UnsetType = UNSET
     access_token: Credential | UnsetType | None = UNSET
 
 
@@ -425,6 +442,11 @@ def word_of(access: account.Access) -> AccessWord:
     return words[access]
 
 
+def reach_of(access: account.Access) -> ReachWord:
+    """The same of who may have none."""
+    return "none" if access is account.Access.NONE else word_of(access)
+
+
 def of_token(token: account.Token) -> Token:
     """A token as it is listed."""
     return Token(
@@ -452,6 +474,11 @@ def of_person(person: person.Person) -> Person:
     )
 
 
+def of_member(member: person.Member) -> Member:
+    """A member as the list has it."""
+    return Member(member.name, cast("ProjectRoleWord", word_of_role(member.role)))
+
+
 def of_invited(person: person.Person, invitation: str) -> InvitedPerson:
     """Somebody with the address of an invitation, at the one time when it is told."""
     return InvitedPerson(**asdict(of_person(person)), invitation=invitation)
@@ -477,6 +504,7 @@ def of_project(project: project.Project, links: Links) -> Project:
         open_files_limit=settings.open_files_limit,
         forge_api=settings.forge_api,
         image=settings.image,
+        visibility=settings.visibility,
         mirror=project.mirror,
         mirror_error=project.mirror_error,
         has_access_token=project.has_access_token,
