@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -139,6 +140,75 @@ def test_what_cannot_be_removed_is_named_and_all_else_goes(nobody):
     assert finish(left_behind(Path())) == []
     assert not list(Path().iterdir())
     os.seteuid(65534)
+
+
+def root_in_a_mount_namespace(*command: str) -> None:
+    """Run a command as root that may mount; what it mounts is gone when it ends."""
+    subprocess.run(("unshare", "--mount", "--propagation", "private", "--", *command), check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+@pytest.mark.parametrize("where", ("x/m", "x/" + "d/" * 40 + "m"))
+@pytest.mark.parametrize("what", ("--bind {outside}", "-t tmpfs tmpfs"))
+def test_what_is_mounted_is_not_entered_but_unmounted(parent, what, where):
+    outside = parent.parent / "outside"
+    (parent / where).mkdir(parents=True)
+    program = (
+        "import pathlib, subprocess, sys; from sayci.mirrors.removal import remove;"
+        "point = pathlib.Path(sys.argv[2], sys.argv[3]);"
+        "[subprocess.run(['mount', *sys.argv[1].split(), point], check=True) for _ in range(2)];"
+        "(point / 'file').touch();"
+        "sys.exit(', '.join(remove(pathlib.Path(sys.argv[2], 'x'))) or 0)"
+    )
+    root_in_a_mount_namespace(sys.executable, "-c", program, what.format(outside=outside), str(parent), where)
+    assert (outside / "precious").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_file_that_something_is_mounted_on_goes(parent):
+    (parent / "x").mkdir()
+    (parent / "x" / "file").touch()
+    program = (
+        "import pathlib, subprocess, sys; from sayci.mirrors.removal import remove;"
+        "subprocess.run(['mount', '--bind', sys.argv[1], sys.argv[2] + '/x/file'], check=True);"
+        "sys.exit(', '.join(remove(pathlib.Path(sys.argv[2], 'x'))) or 0)"
+    )
+    root_in_a_mount_namespace(sys.executable, "-c", program, str(parent.parent / "outside" / "precious"), str(parent))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_what_is_mounted_stays_and_is_named_where_we_may_not_unmount(parent):
+    outside = parent.parent / "outside"
+    (parent / "x" / "m").mkdir(parents=True)
+    (parent / "x" / "file").touch()
+    program = (
+        "import pathlib, subprocess, sys; from sayci.launchers import privileges;"
+        "from sayci.mirrors.removal import remove;"
+        "subprocess.run(['mount', '--bind', sys.argv[1], sys.argv[2] + '/x/m'], check=True);"
+        "privileges.keep_needed();"
+        "problems = remove(pathlib.Path(sys.argv[2], 'x'));"
+        "assert len(problems) == 1 and 'mounted' in problems[0], problems;"
+        "assert pathlib.Path(sys.argv[1], 'precious').exists()"
+    )
+    root_in_a_mount_namespace(sys.executable, "-c", program, str(outside), str(parent))
+    assert (outside / "precious").exists()
+    assert finish(left_behind(parent)) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root marks files")
+@pytest.mark.parametrize("mark", ("+i", "+a"))
+def test_what_is_marked_against_removal_goes(parent, mark):
+    deep = parent / "x" / ("d/" * 40)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    marked = [parent / "x", parent / "x" / "d", deep, deep / "file"]
+    if subprocess.run(("chattr", mark, deep / "file"), check=False, capture_output=True).returncode != 0:
+        pytest.skip("this file system knows no marks")
+    subprocess.run(("chattr", mark, *reversed(marked)), check=True)
+    try:
+        assert remove(parent / "x") == []
+    finally:
+        subprocess.run(("chattr", "-R", "-f", "-ia", parent), check=False, capture_output=True)
 
 
 def test_a_process_that_goes_on_writing_does_not_keep_it_for_ever(parent):
