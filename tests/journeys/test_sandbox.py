@@ -1,4 +1,4 @@
-"""Builds in sandboxes, by a real server: an attacking build, and one that takes too much, beside one that goes on."""
+"""Builds in sandboxes, by a real server: an attacking build gets nothing."""
 
 from __future__ import annotations
 
