@@ -149,7 +149,7 @@ class BuildPages:
         except UnknownBuild:
             newest = (await self._store.builds(known.id, limit=1)).items
             hint = f"The newest is #{newest[0].number}." if newest else "It has none yet."
-            if newest and 0 < NUMBER.read(number) < newest[0].number:
+            if newest and 0 < (whole_number(number) or 0) < newest[0].number:
                 hint = "It was removed, as old builds are after a while."
             raise UnknownBuild("there is no such build", number[:20], known.name, hint) from None
 
