@@ -6,6 +6,7 @@ DATA ?= var
 PORT ?= 8080
 ARGS ?=
 JOBS ?= auto
+RERUNS ?= 0
 
 .PHONY: help run test check lint types bench docs news pex lock clean
 .DEFAULT_GOAL := help
@@ -30,9 +31,9 @@ run: $(VENV)/.run ## Start sayci on port 8080 with its data in var/, and build a
 	@exec $(BIN)/twist --log-level warn --log-format text sayci --port tcp:$(PORT):interface=127.0.0.1 --data $(DATA) --sample --sign-in-link $(ARGS)
 
 test: lint types $(VENV)/.dev ## Everything that must hold: lint, types, all tests
-	$(BIN)/python -m pytest -n $(JOBS) -q $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --reruns $(RERUNS) -rR -q $(ARGS)
 	@# In processes of their own: see tests/browser/conftest.py.
-	$(if $(ARGS),,$(BIN)/python -m pytest -n $(JOBS) -q tests/browser)
+	$(if $(ARGS),,$(BIN)/python -m pytest -n $(JOBS) --reruns $(RERUNS) -rR -q tests/browser)
 
 check: $(VENV)/.dev ## The quick tests alone, in one process
 	$(BIN)/python -m pytest -q -m "not slow" --ignore tests/journeys --ignore tests/contracts $(ARGS)

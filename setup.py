@@ -51,6 +51,7 @@ setup(
             "pytest >= 8.3",
             "pytest-cov >= 6",
             "pytest-randomly >= 3.16",
+            "pytest-rerunfailures >= 15",
             "pytest-timeout >= 2.3",
             "pytest-twisted >= 1.14",
             "pytest-xdist >= 3.6",

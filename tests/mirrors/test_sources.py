@@ -629,9 +629,9 @@ async def test_packs_are_linked_while_nobody_can_collect_them(repository, check_
     held = []
     make = workspace.make
 
-    def watched(*given):
+    def watched(*given, **options):
         held.append(sources._mirror(1)._lock.locked)
-        return make(*given)
+        return make(*given, **options)
 
     monkeypatch.setattr(workspace, "make", watched)
     await check_out(repository.commit({"a": "1"}))

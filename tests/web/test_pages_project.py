@@ -97,7 +97,7 @@ async def test_what_is_live_and_what_came_of_the_last_deploy(house):
     await house.build(project, Result.SUCCESS, deploys=True)
     await house.build(project, Result.FAILURE, deploys=True)
     text = await main_text(browser, "/web-shop")
-    assert "Deployed #1 is live" in text
+    assert "Deployed All deploys #1 is live" in text
     assert "from main , by a push" in text
     last = await house.build(project, Result.UNKNOWN, cause=Cause.DEPLOY, source=1, reason="interrupted")
     text = await main_text(browser, "/web-shop")
