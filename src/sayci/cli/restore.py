@@ -41,7 +41,7 @@ _File = tuple[str, IO[bytes], float]
     help="A PostgreSQL database that you have restored already, to be checked and made ready with the rest.",
 )
 def restore(*, source: Path, data: Path, database: str) -> None:
-    """Make a server's data directory from a backup.
+    """Make a data directory from a backup.
 
     The directory must be empty or absent. The database is checked, and that the key opens the secrets in it. What ran when
     the backup was made is not run again: a deploy becomes unknown, a test an error; a deploy that waited is cancelled.
