@@ -474,14 +474,18 @@ def test_a_volume_of_roots_cannot_be_used_without_root_and_it_says_so():
             assert "Traceback" not in new.logs()
 
 
-def test_two_containers_do_not_share_a_volume():
+def test_a_second_container_on_a_volume_waits_for_the_first():
     with engine.volume() as name:
         options = ("-v", f"{name}:/srv/sayci")
         with engine.run(options=options) as first:
             first.ready()
+            with engine.run("--wait", "0", options=options) as hasty:
+                assert hasty.wait() == 1
+                assert "another sayci is using this data directory" in hasty.logs()
             with engine.run(options=options) as second:
-                assert second.wait() == 1
-                assert "another sayci is using this data directory" in second.logs()
+                second.wait_for(lambda: "sayci: waiting for" in second.logs())
+                assert first.stop() == 0
+                second.ready()
 
 
 def test_the_file_is_the_client_too(tmp_path):

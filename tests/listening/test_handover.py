@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from sayci.listening import handover
 from sayci.listening.handover import Handover
 from sayci.listening.shared import Place, SharedSockets
+from tests.server import ROOT
 
 HERE = Place("127.0.0.1", 0)
 
@@ -130,3 +134,22 @@ async def test_a_port_in_use_says_so_as_twisted_does(shared):
     _, again = shared()
     with pytest.raises(CannotListenError, match="in use"):
         again(place=Place("127.0.0.1", taken))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes networks")
+@pytest_twisted.ensureDeferred
+async def test_in_another_network_nothing_is_taken_over(shared, tmp_path):
+    sockets, listen = shared()
+    listen()
+    giver = Handover(reactor, tmp_path, lambda: sockets.open)
+    try:
+        program = (
+            "import pathlib, sys; from sayci.listening import handover; print(handover.ask(pathlib.Path(sys.argv[1])))"
+        )
+        command = ("unshare", "--net", "--", sys.executable, "-c", program, str(tmp_path))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        said = await deferToThread(subprocess.run, command, capture_output=True, text=True, env=environment, check=True)
+        assert said.stdout == "None\n"
+        assert len(await ask_from_a_thread(tmp_path)) == 1
+    finally:
+        giver.stop()

@@ -1,7 +1,8 @@
 """Hands the sockets of a server that listens to the one that waits for its data directory.
 
 Both then have the very same sockets, so that between the one's last `accept` and the other's first nothing is refused or
-reset: connections wait in the kernel.  It goes over a Unix socket in the data directory, which nobody else gets at.
+reset: connections wait in the kernel.  It goes over a Unix socket in the data directory, which nobody else gets at.  A server
+in another network, as that of another container, opens sockets of its own: nobody would reach it by the ones it was given.
 """
 
 from __future__ import annotations
@@ -44,8 +45,17 @@ def _address_in(directory: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
+def _network() -> list[int]:
+    """What tells the network that this process is in from all others of this machine (namespaces(7)).  Raises OSError."""
+    status = Path("/proc/self/ns/net").stat()
+    return [status.st_dev, status.st_ino]
+
+
 def ask(directory: Path) -> Sockets | None:
-    """The sockets of the server that uses the data directory; None when it hands out none.  Blocks, for LIMIT at most."""
+    """The sockets of the server that uses the data directory; None when it hands out none, or none of use here.
+
+    Blocks, for LIMIT at most.
+    """
     with _address_in(directory) as address, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
         asking.settimeout(LIMIT)
         try:
@@ -55,10 +65,12 @@ def ask(directory: Path) -> Sockets | None:
             return None
     sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     try:
-        places = [Place(str(interface), int(port)) for interface, port in json.loads(message)]
-    except (ValueError, TypeError):
-        places = []
-    if len(places) != len(sockets):
+        said = json.loads(message)
+        places = [Place(str(interface), int(port)) for interface, port in said["places"]]
+        is_here = said["network"] == _network()
+    except (ValueError, TypeError, KeyError):
+        places, is_here = [], False
+    if not is_here or len(places) != len(sockets):
         for received in sockets:
             received.close()
         return None
@@ -115,7 +127,8 @@ class Handover:
         if uid != os.geteuid():
             return
         given = self._sockets()[:MOST]
-        message = json.dumps([(place.interface, place.port) for place, _ in given]).encode()
+        places = [(place.interface, place.port) for place, _ in given]
+        message = json.dumps({"network": _network(), "places": places}).encode()
         asking.setblocking(False)
         socket.send_fds(asking, [message], [opened.fileno() for _, opened in given])
         self._log.info("process {pid} waits to take over, and has {count} ports", pid=pid, count=len(given))
