@@ -393,6 +393,7 @@ def run(*arguments, options=(), image=None, publish=PLAIN, entrypoint=None):
 @contextlib.contextmanager
 def volume():
     """The name of a new volume."""
+    engine()
     name = f"sayci-test-{secrets.token_hex(6)}"
     docker("volume", "create", *label(), name)
     try:
