@@ -13,9 +13,12 @@ from twisted.internet.task import Clock, deferLater
 from sayci.build import Cause
 from sayci.catchup import CLOSELY, CatchUp
 from sayci.delivery import Verdict
-from sayci.errors import RepositoryUnreachable
+from sayci.errors import RepositoryDenied, RepositoryRefused, RepositoryUnreachable
 from sayci.forges.github import GitHub
+from sayci.git import Policy
 from sayci.inbox import Inbox
+from sayci.project import MirrorState
+from sayci.registry import Registry
 from tests.factories import MAIN, NOW, a_change, commit, deploying_settings, new_build, new_delivery, settings
 
 
@@ -31,9 +34,16 @@ async def inbox(store, ledger, clock):
     await made.stop()
 
 
+@pytest_twisted.async_yield_fixture
+async def registry(store, sources, logs, bus):
+    made = Registry(store, sources, logs, bus, Policy(), lambda: NOW, lambda project_id: None)
+    yield made
+    await made.stop()
+
+
 @pytest.fixture
-def catch_up(store, sources, inbox, clock):
-    return CatchUp(store, sources, inbox, clock, interval=100.0, random=lambda: 0.5)
+def catch_up(store, sources, inbox, registry, clock):
+    return CatchUp(store, sources, inbox, registry, clock, interval=100.0, random=lambda: 0.5)
 
 
 @pytest_twisted.async_yield_fixture
@@ -184,6 +194,37 @@ async def test_a_repository_that_does_not_answer_is_left_alone_for_longer_each_t
     assert pauses == sorted(pauses)
     assert pauses[0] >= 200
     assert pauses[2] >= 800
+
+
+DENIED, DOWN = RepositoryDenied("set a new token"), RepositoryUnreachable("down")
+
+
+@pytest.mark.parametrize(
+    ("answers", "states"),
+    (
+        # One that denies itself twice is revoked; what does not answer in between says nothing.
+        ((DENIED, DENIED), ("ready", "revoked")),
+        ((DENIED, DOWN, DENIED), ("ready", "ready", "revoked")),
+        ((DENIED, None, DENIED), ("ready", "ready", "ready")),
+        ((DOWN, DOWN, DOWN), ("ready", "ready", "ready")),
+        ((RepositoryRefused("a certificate"),) * 3, ("ready", "ready", "ready")),
+        ((DENIED, DENIED, DENIED, DOWN, None), ("ready", "revoked", "revoked", "revoked", "ready")),
+    ),
+)
+@pytest_twisted.ensureDeferred
+async def test_a_clone_goes_with_the_access_and_comes_back_with_it(
+    catch_up, store, sources, project, registry, answers, states
+):
+    await store.set_mirror(project.id, MirrorState.READY)
+    seen = []
+    for answer in answers:
+        sources.problems = [type(answer)(*answer.args)] if answer is not None else []
+        await catch_up._surely(await store.project_by_id(project.id))
+        await registry._background.idle()
+        seen.append((await store.project_by_id(project.id)).mirror.value)
+    assert tuple(seen) == states
+    removed = [entry for entry in sources.transcript if entry[0] == "remove"]
+    assert removed == [("remove", project.id)] * ("revoked" in states)
 
 
 async def _asked(sources, clock, times):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sayci import git
-from sayci.errors import CommitNotFound, Invalid, RepositoryRefused, RepositoryUnreachable
+from sayci.errors import CommitNotFound, Invalid, RepositoryDenied, RepositoryRefused, RepositoryUnreachable
 from sayci.git import Lines, Policy, check_url
 from tests.gitserver import ENVIRONMENT
 
@@ -367,27 +367,27 @@ def test_a_description_is_message_and_author():
             RepositoryUnreachable,
             "in time",
         ),
-        ("fatal: repository 'https://x/tls.git/' not found", RepositoryRefused, "no repository at this address"),
+        ("fatal: repository 'https://x/tls.git/' not found", RepositoryDenied, "no repository at this address"),
         (
             "ERROR: Repository not found.\nfatal: Could not read from remote repository.",
-            RepositoryRefused,
+            RepositoryDenied,
             "no repository",
         ),
-        ("fatal: '/x' does not appear to be a git repository", RepositoryRefused, "no repository"),
+        ("fatal: '/x' does not appear to be a git repository", RepositoryDenied, "no repository"),
         (
             "remote: ERROR: The project you were looking for could not be found or you don't have permission to view it.",
-            RepositoryRefused,
+            RepositoryDenied,
             "no repository",
         ),
         (
             "error: unable to read askpass response\nfatal: could not read Username for 'https://x': prompts disabled",
-            RepositoryRefused,
+            RepositoryDenied,
             "set the project's access token",
         ),
-        ("fatal: Authentication failed for 'https://x/y/'", RepositoryRefused, "set a new one"),
+        ("fatal: Authentication failed for 'https://x/y/'", RepositoryDenied, "set a new one"),
         (
             "fatal: unable to access 'https://x/': The requested URL returned error: 403",
-            RepositoryRefused,
+            RepositoryDenied,
             "access token",
         ),
         (
@@ -431,7 +431,7 @@ def test_a_description_is_message_and_author():
             "broke the connection",
         ),
         ("Host key verification failed.\nfatal: Could not read from remote", RepositoryRefused, "host key"),
-        ("git@x: Permission denied (publickey).\nfatal: Could not read", RepositoryRefused, "ssh key"),
+        ("git@x: Permission denied (publickey).\nfatal: Could not read", RepositoryDenied, "ssh key"),
         ("error: cannot run ssh: No such file or directory", RepositoryRefused, "ssh is not installed"),
         ("fatal: transport 'file' not allowed", RepositoryRefused, "not allowed"),
         (f"fatal: remote error: upload-pack: not our ref {COMMIT}", CommitNotFound, "does not have this commit"),

@@ -8,7 +8,15 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from sayci.errors import Conflict, Invalid, NameTaken, RepositoryRefused, RepositoryUnreachable, UnknownProject
+from sayci.errors import (
+    Conflict,
+    Invalid,
+    NameTaken,
+    RepositoryDenied,
+    RepositoryRefused,
+    RepositoryUnreachable,
+    UnknownProject,
+)
 from sayci.event import ProjectChanged, ProjectRemoved
 from sayci.git import Policy
 from sayci.project import MirrorState
@@ -114,6 +122,44 @@ async def test_a_clone_that_fails_is_said_and_tried_again_with_a_new_token(regis
     over = mirrored()
     await registry.set_access_token(project.name, "a better token")
     assert (await over).mirror is MirrorState.READY
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_clone_of_a_revoked_repository_is_removed_and_made_again(registry, sources, mirrored, store):
+    over = mirrored()
+    project, _ = await registry.register(settings())
+    await over
+    over = mirrored()
+    await registry.revoke(project.id, RepositoryDenied("set a new one", "error: 401"))
+    revoked = await over
+    assert (revoked.mirror, revoked.mirror_error) == (MirrorState.REVOKED, "set a new one: error: 401")
+    assert sources.transcript[-1] == ("remove", project.id)
+    over = mirrored()
+    await registry.regain(project.id)
+    assert (await over).mirror is MirrorState.READY
+    assert (await store.project(project.name)).mirror_error == ""
+    await registry.revoke(project.id, RepositoryDenied("again"))
+    over = mirrored()
+    await registry.set_access_token(project.name, "a better token")
+    assert (await over).mirror is MirrorState.READY
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_repository_that_is_denied_while_it_is_cloned_leaves_nothing(registry, sources, mirrored):
+    over = mirrored()
+    project, _ = await registry.register(settings())
+    sources.problems = [RepositoryDenied("no access")]
+    assert (await over).mirror is MirrorState.REVOKED
+    await registry._background.idle()
+    assert sources.transcript[-1] == ("remove", project.id)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_clone_that_a_stopped_server_had_to_remove_is_removed(registry, sources, store):
+    project = await store.add_project(settings(), "s", "", NOW)
+    await store.set_mirror(project.id, MirrorState.REVOKED, "no access")
+    await registry.start()
+    assert sources.transcript == [("remove", project.id)]
 
 
 @pytest_twisted.ensureDeferred

@@ -10,10 +10,10 @@ from twisted.internet.task import Clock
 
 from sayci.build import BuildState, Cause
 from sayci.buildlog import key_of
-from sayci.errors import CommitNotFound, RepositoryUnreachable
+from sayci.errors import CommitNotFound, RepositoryDenied, RepositoryUnreachable
 from sayci.interfaces import Ended
 from sayci.limits import Limits
-from sayci.project import Scope, Variable
+from sayci.project import MirrorState, Scope, Variable
 from sayci.runner import ATTEMPTS_LIMIT, SPACE_PAUSE, Runner, stated_environment
 from sayci.space import Space, Volume
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
@@ -185,6 +185,32 @@ async def test_an_absent_commit_is_an_error_in_checkout(claimed, runner_of, sour
     assert runner.build.step(CHECKOUT).result is Result.ERROR
     assert "does not have that commit" in runner.build.reason
     assert b"does not have that commit" in logs.files[key_of(build, CHECKOUT)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_copied_of_a_revoked_repository(claimed, runner_of, sources, logs, store):
+    build = await claimed()
+    await store.set_mirror(build.project_id, MirrorState.REVOKED, "set a new token")
+    sources.problems = [RepositoryDenied("the repository does not take the access token: set a new one")]
+    runner = runner_of(build)
+    await runner.run()
+    assert (runner.build.result, runner.build.step(CHECKOUT).result) == (Result.ERROR, Result.ERROR)
+    assert runner.build.reason == (
+        "sayci has lost the access to the repository, and has removed its clone: the repository does not take the access "
+        "token: set a new one"
+    )
+    assert [entry[0] for entry in sources.transcript] == ["heads", "discard"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_finds_that_a_revoked_repository_lets_it_in_again(claimed, runner_of, sources, store, launcher):
+    build = await claimed()
+    await store.set_mirror(build.project_id, MirrorState.REVOKED, "set a new token")
+    over = Deferred.fromCoroutine(runner_of(build).run())
+    await launcher.started(key_of(build, TEST))
+    launcher.end(key_of(build, TEST), SUCCESS)
+    await over
+    assert [entry[0] for entry in sources.transcript] == ["heads", "checkout", "discard"]
 
 
 @pytest_twisted.ensureDeferred

@@ -2,6 +2,9 @@
 
 Each project's repository is asked for its branches, at the start of the server and now and then after that, a project at a
 time.  Whatever has moved since it was last seen, and was not built, is built once, as it is now.
+
+A repository that denies itself twice in a row, a round apart, has revoked the access: its clone is removed, until it answers
+again.  One that does not answer at all says nothing of that.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from twisted.logger import Logger
 
 from sayci.background import Background
 from sayci.change import Change, ref_of
-from sayci.errors import Invalid, RepositoryError, SayciError
+from sayci.errors import Invalid, RepositoryDenied, RepositoryError, SayciError
 from sayci.inbox import Inbox
 from sayci.interfaces import Remote, Sources, Store
-from sayci.project import Project
+from sayci.project import MirrorState, Project
+from sayci.registry import Registry
 
 #: Most seconds between two projects; the pauses differ by chance, so that many servers do not ask one forge together.
 PAUSE = 2.0
@@ -38,6 +42,7 @@ class CatchUp:
         store: Store,
         sources: Sources,
         inbox: Inbox,
+        registry: Registry,
         clock: IReactorTime,
         *,
         interval: float,
@@ -46,12 +51,15 @@ class CatchUp:
         self._store = store
         self._sources = sources
         self._inbox = inbox
+        self._registry = registry
         self._clock = clock
         self._interval = interval
         self._random = random
         self._background = Background()
         #: By project: how often in a row its repository has not answered, and until when it is left alone.
         self._failed: dict[int, tuple[int, float]] = {}
+        #: The projects whose repositories were denied when they said anything at all the last time.
+        self._denied: set[int] = set()
 
     def start(self) -> None:
         """Begin with a look at every project."""
@@ -87,6 +95,9 @@ class CatchUp:
             await self.look(project)
         except CancelledError:
             raise
+        except RepositoryDenied as error:
+            self._failed.pop(project.id, None)
+            await self._deny(project, error)
         except RepositoryError as error:
             times = self._failed.get(project.id, (0, 0.0))[0] + 1
             pause = min(self._interval * 2.0 ** min(times, 20), LONGEST_BACKOFF)
@@ -98,11 +109,22 @@ class CatchUp:
         else:
             self._failed.pop(project.id, None)
 
+    async def _deny(self, project: Project, error: RepositoryDenied) -> None:
+        if project.id not in self._denied:
+            self._denied.add(project.id)
+            self._log.info("{project} is denied: {error}", project=project.name, error=error)
+        elif project.mirror is not MirrorState.REVOKED:
+            with self._log.failuresHandled("removing the clone of {project} failed", project=project.name):
+                await self._registry.revoke(project.id, error)
+
     async def look(self, project: Project) -> None:
         """Ask one repository, and build what has moved.  Raises RepositoryError, and what the store raises."""
         remote = Remote(project.settings.url, await self._store.access_token(project.id))
         with self._inbox.listening() as heard:
             heads = await self._sources.heads(remote)
+            self._denied.discard(project.id)
+            if project.mirror is MirrorState.REVOKED:
+                await self._registry.regain(project.id)
             seen = await self._store.seen_heads(project.id)
             if seen is None:  # what is there when a project is seen for the first time is old
                 await self._store.see_heads(project.id, heads)

@@ -126,6 +126,10 @@ class RepositoryUnreachable(RepositoryError):
     """The repository did not answer, or not in time: worth another try."""
 
 
+class RepositoryDenied(RepositoryRefused):
+    """The repository is not there for who asks: it was removed, or what sayci has to show does not open it."""
+
+
 class CommitNotFound(RepositoryRefused):
     """The repository does not have that commit."""
 

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sayci.change import branch_of, check_commit, check_ref, cut, ref_of
-from sayci.errors import CommitNotFound, Invalid, RepositoryError, RepositoryRefused, RepositoryUnreachable
+from sayci.errors import (
+    CommitNotFound,
+    Invalid,
+    RepositoryDenied,
+    RepositoryError,
+    RepositoryRefused,
+    RepositoryUnreachable,
+)
 
 # ------------------------------------------------------------------------------------------------ addresses
 
@@ -421,7 +428,7 @@ def is_shallow(stderr: bytes) -> bool:
     return b"shallow roots are not allowed to be updated" in stderr
 
 
-_LATER, _NO = RepositoryUnreachable, RepositoryRefused
+_LATER, _NO, _DENIED = RepositoryUnreachable, RepositoryRefused, RepositoryDenied
 _BROKEN = "the repository's server broke the connection"
 _NOT_THERE = "there is no repository at this address, or the project's access token does not reach it"
 _NO_COMMIT = "the repository does not have this commit, or not any more"
@@ -443,15 +450,19 @@ _MEANINGS: tuple[tuple[type[RepositoryError], str, str], ...] = (
     (_NO, "[Cc]ertificate|verification failed.*CA", "the TLS certificate of the repository's server cannot be trusted"),
     (_NO, "gnutls_hand|SSL_connect|SSL: |SSL routines|TLS ", "the repository's server does not speak TLS as it should"),
     (_NO, "returned error: 30[12378]", "the repository has moved: give the project its new address"),
-    (_NO, "Authentication failed|returned error: 401", "the repository does not take the access token: set a new one"),
-    (_NO, "could not read (?:User|Pass)", "the repository is private or not there: set the project's access token"),
-    (_NO, "returned error: 403", "the project's access token may not read the repository"),
-    (_NO, "repository '.*' not found|Repository not found|could not be found or you", _NOT_THERE),
-    (_NO, "not appear to be a git repo|is this a git repo|returned error: (?:404|410)", _NOT_THERE),
+    (
+        _DENIED,
+        "Authentication failed|returned error: 401",
+        "the repository does not take the access token: set a new one",
+    ),
+    (_DENIED, "could not read (?:User|Pass)", "the repository is private or not there: set the project's access token"),
+    (_DENIED, "returned error: 403", "the project's access token may not read the repository"),
+    (_DENIED, "repository '.*' not found|Repository not found|could not be found or you", _NOT_THERE),
+    (_DENIED, "not appear to be a git repo|is this a git repo|returned error: (?:404|410)", _NOT_THERE),
     (_LATER, "returned error: 429", "the repository's server wants to be asked less often"),
     (_LATER, "returned error: 5..|HTTP 5..", "the repository's server has a problem of its own"),
     (_NO, "Host key verification failed|IDENTIFICATION HAS CHANGED", _OTHER_HOST_KEY),
-    (_NO, r"Permission denied \(", _NO_SSH_KEY),
+    (_DENIED, r"Permission denied \(", _NO_SSH_KEY),
     (_NO, "cannot run ssh|ssh: (?:command )?not found", "ssh is not installed on this server"),
     (_NO, "transport '.*' not allowed", "addresses of this kind are not allowed on this server"),
     (CommitNotFound, "not our ref|unadvertised object|want [0-9a-f]+ not valid|bad object|mismatched alg", _NO_COMMIT),

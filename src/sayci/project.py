@@ -80,6 +80,7 @@ class MirrorState(enum.Enum):
     CLONING = "cloning"
     READY = "ready"
     FAILED = "failed"
+    REVOKED = "revoked"  #: the repository lets sayci in no more, and what was copied of it is removed
 
 
 def check_name(name: str) -> str:
@@ -193,6 +194,11 @@ class Project:
     def name(self) -> str:
         """The project's name, as it was registered."""
         return self.settings.name
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether there is no copy of the repository, and a person has to do something about it."""
+        return self.mirror in (MirrorState.FAILED, MirrorState.REVOKED)
 
     @property
     def ground(self) -> Ground:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from sayci.account import new_secret
 from sayci.background import Background
 from sayci.bus import Bus
-from sayci.errors import RepositoryError, RepositoryRefused
+from sayci.errors import RepositoryDenied, RepositoryError, RepositoryRefused
 from sayci.event import ProjectChanged, ProjectRemoved
 from sayci.git import Policy, check_url
 from sayci.interfaces import LogStore, Remote, Sources, Store
@@ -42,13 +42,15 @@ class Registry:
         self._background = Background()
 
     async def start(self) -> None:
-        """Go on with the mirrors that a stopped server had not finished."""
+        """Go on with the mirrors that a stopped server had not finished making or removing."""
         after: int | None = 0
         while after is not None:
             page = await self._store.projects(after=after)
             for project in page.items:
                 if project.mirror is MirrorState.CLONING:
                     self._clone_in_background(project)
+                elif project.mirror is MirrorState.REVOKED:
+                    self._background.start(self._sources.remove(project.id), f"removing the clone of {project.name}")
             after = page.next
 
     async def stop(self) -> None:
@@ -93,11 +95,24 @@ class Registry:
     async def set_access_token(self, name: str, access_token: str) -> Project:
         """Replace the forge's access token, or remove it with "".  Raises UnknownProject."""
         project = await self._store.set_access_token(name, access_token)
-        if project.mirror is MirrorState.FAILED:
+        if project.is_unreadable:
             project = await self._store.set_mirror(project.id, MirrorState.CLONING)
             self._clone_in_background(project)
         self._bus.publish(ProjectChanged(project))
         return project
+
+    async def revoke(self, project_id: int, error: RepositoryDenied) -> None:
+        """Remove the clone of a repository that lets sayci in no more; builds and logs stay.  Raises UnknownProject."""
+        project = await self._store.set_mirror(project_id, MirrorState.REVOKED, str(error))
+        self._bus.publish(ProjectChanged(project))
+        self._log.warn("{project}: access is revoked, its clone is removed: {error}", project=project.name, error=error)
+        await self._sources.remove(project_id)
+
+    async def regain(self, project_id: int) -> None:
+        """Clone a repository again that lets sayci in once more.  Raises UnknownProject."""
+        project = await self._store.set_mirror(project_id, MirrorState.CLONING)
+        self._bus.publish(ProjectChanged(project))
+        self._clone_in_background(project)
 
     async def new_webhook_secret(self, name: str) -> str:
         """Replace the webhook secret; the old one is worth nothing from now on.  Raises UnknownProject."""
@@ -135,6 +150,9 @@ class Registry:
         remote = Remote(project.settings.url, await self._store.access_token(project.id))
         try:
             await self._sources.clone(project.id, remote, project.settings.default_branch)
+        except RepositoryDenied as error:
+            await self.revoke(project.id, error)
+            return
         except RepositoryError as error:
             changed = await self._store.set_mirror(project.id, MirrorState.FAILED, str(error))
         else:

@@ -20,11 +20,18 @@ from twisted.logger import Logger
 from sayci import make
 from sayci.build import Build, BuildState
 from sayci.buildlog import key_of
-from sayci.errors import LauncherError, RepositoryError, RepositoryUnreachable, SayciError, Unavailable
+from sayci.errors import (
+    LauncherError,
+    RepositoryDenied,
+    RepositoryError,
+    RepositoryUnreachable,
+    SayciError,
+    Unavailable,
+)
 from sayci.interfaces import Ended, Job, Launcher, LogStore, LogWriter, Remote, Sources, Store
 from sayci.ledger import Ledger
 from sayci.limits import Limits
-from sayci.project import Project, environment_for
+from sayci.project import MirrorState, Project, environment_for
 from sayci.space import Space
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
 from sayci.verdict import verdict_of
@@ -265,6 +272,8 @@ class Runner:
     async def _fetch(self, orders: Orders, log: LogWriter) -> Path:
         """The workspace; a repository that does not answer is asked again, after FETCH_PAUSES seconds."""
         await self._room(log)
+        if orders.project.mirror is MirrorState.REVOKED:
+            await self._ask_again(orders)
         for pause in (*FETCH_PAUSES, None):
             try:
                 return await self._sources.checkout(
@@ -281,6 +290,14 @@ class Runner:
                 log.write(f"{error}\nsayci tries again in {pause} s\n".encode())
                 await deferLater(self._clock, pause)
         raise AssertionError  # the last round returns or raises
+
+    async def _ask_again(self, orders: Orders) -> None:
+        """Whether a repository lets us in again that did not, before anything is copied of it."""
+        try:
+            await self._sources.heads(orders.remote)
+        except RepositoryDenied as error:
+            words = "sayci has lost the access to the repository, and has removed its clone"
+            raise RepositoryDenied(words, *error.args) from None
 
     async def _room(self, log: LogWriter) -> None:
         """Wait until there is room for a checkout; a build that was taken up again may find none."""

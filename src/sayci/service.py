@@ -219,8 +219,10 @@ class Sayci(Service):
         self._scheduler = scheduler
         forge = GitHub()
         inbox = Inbox(store, ledger, forge, reactor)
-        catch_up = CatchUp(store, sources, inbox, reactor, interval=settings.catch_up, random=random.random)
         registry = Registry(store, sources, logs, bus, policy, time.time, scheduler.require_idle)
+        catch_up = CatchUp(
+            *(store, sources, inbox, registry, reactor), interval=settings.catch_up, random=random.random
+        )
         pool, outbox = self._outbox(store)
         sign_in, people = self._accounts(store, threads)
         hooks = Hooks(

@@ -70,6 +70,20 @@ async def test_a_project_whose_repository_cannot_be_read_says_why(house):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_project_whose_access_was_revoked_says_what_became_of_its_clone(house):
+    project = await house.project()
+    await house.build(project, Result.SUCCESS)
+    await house.store.set_mirror(project.id, MirrorState.REVOKED, "set a new token")
+    browser = await house.signed_in()
+    seen = await browser.get("/web-shop")
+    assert seen.heading == "web-shop cannot be built: its repository lets sayci in no more"
+    assert "The clone was removed from this server; builds and logs are kept." in seen.document.text("main")
+    assert 'href="/web-shop/settings"' in seen.text
+    assert (await browser.get("/web-shop/1")).code == 200
+    assert "set a new token Look at its settings" in (await browser.get("/")).document.text("main")
+
+
+@pytest_twisted.ensureDeferred
 async def test_older_builds_are_on_further_pages(house):
     project = await house.project()
     for number in range(BUILDS_SHOWN + 2):

@@ -142,7 +142,7 @@ def add(*, name: str, url: str | None, access_token: bool, no_wait: bool, as_jso
             project = _cloned(server, project)
     finally:  # whatever happens while waiting, this is the only time that the secret is told
         _say_added({**project, "webhook_secret": secret}, as_json=as_json)
-    if project.get("mirror") == "failed":
+    if project.get("mirror") in ("failed", "revoked"):
         note(f"sayci: the repository could not be cloned: {visible(project.get('mirror_error'))}")
         leave(NO)
 

@@ -223,7 +223,7 @@ def standing(project: Project, builds: Sequence[Build | Past]) -> Build | Past |
 
 def mark_of_project(project: Project, builds: Sequence[Build | Past]) -> str:
     """How a project stands, as a mark; of one that was never built, "queued"."""
-    if project.mirror is MirrorState.FAILED:
+    if project.is_unreadable:
         return "error"
     build = standing(project, builds)
     return "queued" if build is None else mark_of(build)
@@ -235,6 +235,10 @@ def mark_in_list(mark: str, builds: Sequence[Build | Past]) -> str:
     return "running" if runs and mark not in ATTENTION else mark
 
 
+_UNREADABLE = {
+    MirrorState.FAILED: "its repository cannot be read",
+    MirrorState.REVOKED: "its repository lets sayci in no more",
+}
 _STANDS = {
     "success": "passes",
     "error": "could not run",
@@ -245,8 +249,8 @@ _STANDS = {
 
 def standing_in_words(project: Project, builds: Sequence[Build | Past], newest: Build | None, now: float) -> str:
     """How a project stands and what it does, for a list: "testing; passes", "failing for 2 builds, since yesterday"."""
-    if project.mirror is MirrorState.FAILED:
-        return "its repository cannot be read"
+    if project.is_unreadable:
+        return _UNREADABLE[project.mirror]
     if project.mirror is MirrorState.CLONING and not builds:
         return "its repository is being cloned"
     stands = _STANDS.get(mark_of_project(project, builds)) or _failing_in_short(project, builds, now)
@@ -265,7 +269,7 @@ def _failing_in_short(project: Project, builds: Sequence[Build | Past], now: flo
 
 def what_is_wrong(project: Project, newest: Build | None) -> str:
     """What a list says in a box below a project, with the words of who found it; "" where all is well."""
-    if project.mirror is MirrorState.FAILED:
+    if project.is_unreadable:
         return project.mirror_error
     if newest is None or mark_of(newest) not in ATTENTION:
         return ""
@@ -315,8 +319,8 @@ def _all_is_well(names: Sequence[str], passing: int, unbuilt: int) -> Saying:
 def saying_of_project(project: Project, builds: Sequence[Build | Past], now: float) -> Saying:
     """How a project stands; `builds` are its newest ones."""
     branch = project.settings.default_branch
-    if project.mirror is MirrorState.FAILED:
-        return Saying("error", project.name, "cannot be built:", "its repository cannot be read")
+    if project.is_unreadable:
+        return Saying("error", project.name, "cannot be built:", _UNREADABLE[project.mirror])
     build = standing(project, builds)
     if build is None:
         if project.mirror is MirrorState.CLONING:
