@@ -30,6 +30,10 @@ class Unsupported(Invalid):
     """A representation that is not taken here: a content type, an encoding (HTTP 415)."""
 
 
+class NotAcceptable(Invalid):
+    """It is there, and not in any of the forms that the request takes (HTTP 406)."""
+
+
 class TooLarge(Invalid):
     """More bytes than are taken here (HTTP 413)."""
 

@@ -9,11 +9,18 @@ import pytest_twisted
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from sayci.account import Access
-from sayci.web.api import DOCUMENT, routes
+from sayci.web.api import DOCUMENT
+from sayci.web.api import routes as api_routes
 from sayci.web.openapi import document
+from sayci.web.pages_json import table as pages
 from tests.web.api_fixtures import house
 
 __all__ = ["house"]  # a fixture
+
+
+def routes():
+    """Those of the API, and those of the pages that are JSON, too."""
+    return [*api_routes(), *pages.routes]
 
 
 @pytest.fixture
@@ -43,7 +50,10 @@ async def test_every_route_of_the_application_is_in_it_and_nothing_else(house, s
         for rule in house.api.app.url_map.iter_rules()
         for method in rule.methods - {"HEAD"}
     }
-    assert served - {(DOCUMENT, "get")} == {(path, method) for path, method, _ in operations(said)}
+    in_pages = {(route.path, route.method.lower()) for route in pages.routes}
+    told = {(path, method) for path, method, _ in operations(said)}
+    assert served - {(DOCUMENT, "get")} == told - in_pages
+    assert in_pages <= told
 
 
 def test_every_operation_says_what_it_does_and_has_a_name_of_its_own(said):

@@ -107,7 +107,7 @@ async def test_the_feed_of_a_build_is_at_its_own_address(house, dial):
     assert seen.header("content-type") == "text/event-stream"
     assert "event: build" in seen.text
     assert '"number":1' in seen.text
-    assert (await house.stranger().get("/web-shop/1", Accept="text/event-stream")).code == 303
+    assert (await house.stranger().get("/web-shop/1", Accept="text/event-stream")).code == 401
 
 
 @pytest_twisted.ensureDeferred

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException
 
 from sayci.account import Access, Actor
 from sayci.build import Build
@@ -37,6 +37,7 @@ from sayci.web import (
     api_people,
     api_projects,
     api_status,
+    pages_json,
     wire,
 )
 from sayci.web.answer import JSON, answer, set_header
@@ -44,7 +45,7 @@ from sayci.web.events import Feeds
 from sayci.web.gate import Gate
 from sayci.web.openapi import document
 from sayci.web.outlet import cut_off
-from sayci.web.problems import log_mistake, problem, problem_of
+from sayci.web.problems import log_mistake, problem, problem_of, problem_of_route
 from sayci.web.reading import bearer_of, client_of, read_json
 from sayci.web.route import STREAMED, Call, Route
 from sayci.web.shield import shielded
@@ -108,7 +109,7 @@ class Api:
             api_deliveries.DeliveriesApi(store, inbox),
             api_status.StatusApi(version, isolation, certificates, scheduler.space),
         )
-        self._register(parts, msgspec.json.encode(document(routes(), version)))
+        self._register(parts, msgspec.json.encode(document([*routes(), *pages_json.table.routes], version)))
 
     def resource(self) -> ApiResource:
         """What a Site serves."""
@@ -187,16 +188,8 @@ def _answer_error(request: IRequest, failure: Failure) -> KleinRenderable:
         log_mistake(failure)
         return cut_off(ours)
     if isinstance(error, HTTPException):
-        return _routing_problem(ours, error)
+        return problem_of_route(ours, error)
     return problem_of(ours, error)
-
-
-def _routing_problem(request: Request, error: HTTPException) -> bytes:
-    if isinstance(error, MethodNotAllowed):
-        set_header(request, "Allow", ", ".join(sorted(error.valid_methods or ())))
-        return problem(request, 405, HTTPStatus(405).phrase, "this address has other methods")
-    # Whatever else the router says, a redirect to an address that it likes better too, there is nothing here.
-    return problem(request, 404, HTTPStatus(404).phrase, "there is nothing at this address")
 
 
 class ApiResource(Resource):

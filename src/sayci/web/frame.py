@@ -13,19 +13,21 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from sayci.account import Access, Actor
 from sayci.build import Build
-from sayci.errors import SayciError, Unauthenticated, UnknownProject
+from sayci.errors import NotAcceptable, SayciError, Unauthenticated, UnknownProject
 from sayci.interfaces import Isolation
 from sayci.project import Project, check_name
 from sayci.web.answer import answer, set_header
 from sayci.web.forms import read_form
 from sayci.web.gate import Gate
 from sayci.web.look import Look
+from sayci.web.negotiation import HTML as PAGE
+from sayci.web.negotiation import JSON, accept_of, form_wanted, preferred
 from sayci.web.outlet import cut_off
-from sayci.web.problems import log_mistake
+from sayci.web.problems import log_mistake, problem_of, problem_of_route
 from sayci.web.reading import query_of
 from sayci.web.session import Sessions, local_path
 from sayci.web.shield import shielded
@@ -80,13 +82,18 @@ class SeeOther:
 #: What a handler answers; None when it has written the answer itself.
 Answer = Page | SeeOther | bytes | None
 Handler = Callable[..., Coroutine[Deferred[Any], Any, Answer]]
+#: Answers what is at an address as JSON: ``await form(visit, parts of the path)``.
+JsonForm = Callable[[Visit, Mapping[str, str]], Coroutine[Deferred[Any], Any, bytes]]
+#: How programs that know no other way may say who they are (RFC 7617), and how all others do.
+_CHALLENGES = ['Basic realm="sayci", charset="UTF-8"', 'Bearer realm="sayci"']
 
 
 class Frame:
     """Puts handlers at addresses, and a frame around what they answer.
 
     `traffic` answers the builds that wait and those that run; `isolation` is what keeps builds from the server;
-    `needs_you` answers whether something on the status page needs a person.
+    `needs_you` answers whether something on the status page needs a person.  `json` has for addresses what is there as
+    JSON, for requests that want it so (RFC 9110, 12.5.1).
     """
 
     def __init__(
@@ -100,11 +107,13 @@ class Frame:
         version: str,
         isolation: Isolation,
         needs_you: Callable[[], bool],
+        json: Mapping[str, JsonForm],
     ) -> None:
         self._sessions = sessions
         self._gate = gate
         self._look = look
         self._clock = clock
+        self._json = json
         self._traffic = traffic
         self._needs_you = needs_you
         self._server = {"version": version, "isolation": isolation}
@@ -122,20 +131,52 @@ class Frame:
         """Answer a GET with ``handler(visit, **parts of the path)``; a part `project` is the name of one.
 
         Strangers are asked to sign in where the gate or the handler raises Unauthenticated; with `for_strangers` the gate
-        lets them pass, and the handler shows each what that one may see.
+        lets them pass, and the handler shows each what that one may see.  Who does not want a page gets what is there in
+        the form that is wanted, the feed of the page by the handler; and what is wrong as a problem document.
         """
 
         async def run(request: Request, **parts: str) -> bytes | None:
-            actor = await self._sessions.actor_of(request)
+            set_header(request, "Vary", "Accept")
+            form = form_wanted(request)
+            actor = None
             try:
+                actor = await self._sessions.reader_of(request)
                 if actor is not None or not for_strangers:
                     await self._gate.admit(actor, access, parts.get("project"))
-                given = await handler(Visit(request, actor or NOBODY), **parts)
+                visit = Visit(request, actor or NOBODY)
+                if form == JSON and path in self._json:
+                    return await self._json[path](visit, parts)
+                given = await handler(visit, **parts)
             except Unauthenticated:
-                if actor is not None:
+                if actor is not None or form != PAGE or request.requestHeaders.hasHeader("authorization"):
                     raise
                 given = sign_in_first(request)
+            if isinstance(given, Page) and preferred(accept_of(request), (PAGE,)) is None:
+                raise NotAcceptable("what is here is not there in a form that you take")
             return self._respond(request, given, actor)
+
+        self._route("GET", path, run)
+
+    def get_for_programs(
+        self, path: str, handler: Handler, access: Access = Access.READ, *, for_strangers: bool = False
+    ) -> None:
+        """Answer a GET that programs make, which may bring a token as the password of HTTP Basic, too.
+
+        Who may not has a challenge: that is how such programs learn to ask for a password.
+        """
+
+        async def run(request: Request, **parts: str) -> bytes | None:
+            actor = None
+            try:
+                actor = await self._sessions.reader_of(request, takes_basic=True)
+                if actor is not None or not for_strangers:
+                    await self._gate.admit(actor, access, parts.get("project"))
+                return self._respond(request, await handler(Visit(request, actor or NOBODY), **parts), actor)
+            except SayciError as error:
+                body = problem_of(request, error)
+                if request.code == 401:
+                    request.responseHeaders.setRawHeaders("WWW-Authenticate", _CHALLENGES)
+                return body
 
         self._route("GET", path, run)
 
@@ -217,6 +258,9 @@ class Frame:
         if request.startedWriting:
             log_mistake(failure)
             await cut_off(request)
+        if form_wanted(request) != PAGE:
+            error = failure.value or RuntimeError("a failure without an exception")
+            return problem_of_route(request, error) if isinstance(error, HTTPException) else problem_of(request, error)
         trouble = trouble_of(failure)
         try:
             actor = await self._sessions.actor_of(request)

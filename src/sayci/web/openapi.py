@@ -27,6 +27,7 @@ _MEANINGS = {
     401: "No credential, or one that is not right.",
     403: "The credential does not reach this far.",
     404: "There is no such thing.",
+    406: "It is not there in any form that the request takes.",
     409: "The thing is not in a state for it; nothing was changed.",
     410: "It was removed because it was old; the detail says when.",
     413: "More bytes than are taken here.",

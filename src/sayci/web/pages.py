@@ -16,6 +16,7 @@ from sayci.people import People
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
+from sayci.web.api_status import StatusApi
 from sayci.web.assets import Assets
 from sayci.web.changes import Changes
 from sayci.web.events import Feeds
@@ -29,6 +30,7 @@ from sayci.web.pages_builds import BuildPages
 from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_deploys import DeployPages
 from sayci.web.pages_home import HomePage
+from sayci.web.pages_json import PagesJson
 from sayci.web.pages_logs import LogPages
 from sayci.web.pages_members import MemberPages
 from sayci.web.pages_people import PeoplePages
@@ -71,6 +73,12 @@ class Pages:
         self._assets = Assets()
         self._sessions = Sessions(sign_in, links.base)
         status = StatusPage(scheduler, certificates, isolation, links, ports, clock, version)
+        changes = Changes(feeds, bus, reactor)
+        home = HomePage(outlooks, scheduler, changes, clock)
+        project = ProjectPage(store, outlooks, scheduler, changes, links, clock)
+        deploys = DeployPages(store, scheduler, changes, clock)
+        server = StatusApi(version, isolation, certificates, scheduler.space)
+        forms = PagesJson(store, outlooks, home, project, deploys, server, feeds.shown, links, clock).forms()
         self._frame = Frame(
             self._sessions,
             Gate(store),
@@ -80,14 +88,14 @@ class Pages:
             version=version,
             isolation=isolation,
             needs_you=status.needs_a_person,
+            json=forms,
         )
-        changes = Changes(feeds, bus, reactor)
         self._put_on(self._frame)
-        HomePage(outlooks, scheduler, changes, clock).put_on(self._frame)
+        home.put_on(self._frame)
         AccessPages(self._sessions, sign_in, people).put_on(self._frame)
         PeoplePages(people, links).put_on(self._frame)
-        ProjectPage(store, outlooks, scheduler, changes, links, clock).put_on(self._frame)
-        DeployPages(store, scheduler, changes, clock).put_on(self._frame)
+        project.put_on(self._frame)
+        deploys.put_on(self._frame)
         reader = LogReader(logs)
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, links).put_on(self._frame)

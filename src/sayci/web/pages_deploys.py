@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sayci.account import Access
 from sayci.build import Build
 from sayci.errors import Invalid
+from sayci.interfaces import Page as Part
 from sayci.interfaces import Store
 from sayci.project import Project
 from sayci.scheduler import Scheduler
@@ -48,7 +49,7 @@ class DeployPages:
             await self._changes.stream(visit.request, known.id)
             return None
         before = before_of(visit)
-        page = await self._store.builds(known.id, deploys_only=True, before=before, limit=DEPLOYS_SHOWN)
+        page = await self.listed(visit, known)
         newest = page.items
         if before is not None:
             newest = (await self._store.builds(known.id, deploys_only=True, limit=DEPLOYS_SHOWN)).items
@@ -68,6 +69,10 @@ class DeployPages:
             "is_open": any(build.is_open for build in newest),
         }
         return Page("deploys.html", values)
+
+    async def listed(self, visit: Visit, project: Project) -> Part[Build]:
+        """The deploys of the project that are asked for.  Raises Invalid."""
+        return await self._store.builds(project.id, deploys_only=True, before=before_of(visit), limit=DEPLOYS_SHOWN)
 
     async def _green(self, project: Project, live: Build | None) -> Build | None:
         """The newest build of the deploy branch whose tests succeeded, where its commit is not the live one."""

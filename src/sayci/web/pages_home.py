@@ -36,8 +36,9 @@ TRAFFIC_SHOWN = 30
 FEW = 8
 #: The longest search that is looked at, in characters.
 LONGEST_SEARCH = 200
-_SHOWS = ("all", "attention", "running")
-_SORTS = ("attention", "name")
+#: Which projects can be asked for, and in which order.
+SHOWS = ("all", "attention", "running")
+SORTS = ("attention", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _wanted(visit: Visit) -> Wanted:
     """What the address asks for.  Raises Invalid."""
     show, sort = visit.query("show") or "all", visit.query("sort") or "attention"
     part = whole_number(visit.query("page") or "1")
-    if show not in _SHOWS or sort not in _SORTS or not part:
+    if show not in SHOWS or sort not in SORTS or not part:
         raise Invalid("that is not a part of this list", visit.request.uri.decode("ascii", "replace")[:80])
     return Wanted(visit.query("q").strip()[:LONGEST_SEARCH], show, sort, part)
 
@@ -121,6 +122,30 @@ def chosen(summaries: Sequence[Summary], wanted: Wanted) -> list[Summary]:
     return sorted(found, key=lambda each: each.place)
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Those `found` of the projects that a visitor has `seen`; `is_first`: nobody has registered any."""
+
+    wanted: Wanted
+    seen: Sequence[Summary]
+    found: Sequence[Summary]
+    is_first: bool
+
+    @property
+    def _end(self) -> int:
+        return self.wanted.part * PROJECTS_SHOWN
+
+    @property
+    def part(self) -> Sequence[Summary]:
+        """The part that is asked for."""
+        return self.found[self._end - PROJECTS_SHOWN : self._end]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are others after it."""
+        return len(self.found) > self._end
+
+
 class HomePage:
     """``/``, for everybody who has signed in."""
 
@@ -141,26 +166,23 @@ class HomePage:
             _require_all(visit.actor)
             await self._changes.stream(visit.request)
             return None
-        wanted = _wanted(visit)
-        everything = self._summaries_of(await self._outlooks.all())
-        summaries = [each for each in everything if sees(visit.actor, each.outlook.project.ground)]
+        listed = await self.listed(visit)
+        wanted, summaries, found = listed.wanted, listed.seen, listed.found
         if not summaries:
-            return _nothing(visit.actor, is_first=not everything)
+            return Page("first_run.html" if listed.is_first else "no_projects.html", _live(visit.actor))
         seen = {each.outlook.project.id for each in summaries}
         open_builds = self._scheduler.waiting_and_running()
         waiting, running = ([build for build in builds if build.project_id in seen] for builds in open_builds)
         now = self._clock()
         marks = {each.outlook.project.name: each.mark for each in summaries}
-        found = chosen(summaries, wanted)
-        first = (wanted.part - 1) * PROJECTS_SHOWN
         values = {
             "saying": saying_of_home(marks),
             "page_mark": worst([*set(marks.values()), *(["running"] if running else [])]),
-            "rows": [_row(summary, now) for summary in found[first : first + PROJECTS_SHOWN]],
+            "rows": [_row(summary, now) for summary in listed.part],
             "wanted": wanted,
             **_live(visit.actor),
             "found": len(found),
-            "more": len(found) > first + PROJECTS_SHOWN,
+            "more": listed.has_more,
             "is_searchable": len(summaries) > FEW or wanted != Wanted(),
             "counts": {show: sum(map(choice, summaries)) for show, choice in _CHOICES.items()},
             "builds_running": running[:TRAFFIC_SHOWN],
@@ -172,6 +194,18 @@ class HomePage:
         }
         return Page("home.html", values)
 
+    async def listed(self, visit: Visit) -> Listed:
+        """The projects that are asked for, among those that the visitor may see.
+
+        Raises Invalid, and Unauthenticated for a stranger who may see none.
+        """
+        wanted = _wanted(visit)
+        everything = self._summaries_of(await self._outlooks.all())
+        seen = [each for each in everything if sees(visit.actor, each.outlook.project.ground)]
+        if not seen and visit.actor is NOBODY:
+            raise Unauthenticated("there is nothing here that is public")
+        return Listed(wanted, seen, chosen(seen, wanted), is_first=not everything)
+
     def _summaries_of(self, outlooks: Sequence[Outlook]) -> Sequence[Summary]:
         """Those of all projects; made again only for those that have moved."""
         known, self._summaries = self._summaries, {}
@@ -180,13 +214,6 @@ class HomePage:
             is_same = summary is not None and summary.outlook is outlook
             self._summaries[outlook.project.id] = summary if summary and is_same else summary_of(outlook)
         return list(self._summaries.values())
-
-
-def _nothing(actor: Actor, *, is_first: bool) -> Page:
-    """Where there is no project that the visitor may see.  Raises Unauthenticated for a stranger."""
-    if actor is NOBODY:
-        raise Unauthenticated("there is nothing here that is public")
-    return Page("first_run.html" if is_first else "no_projects.html", _live(actor))
 
 
 def _live(actor: Actor) -> dict[str, str]:

@@ -145,9 +145,9 @@ class ProjectPage:
         if wants_events(visit.request):
             await self._changes.stream(visit.request, known.id)
             return None
-        wanted, before = _wanted(visit), before_of(visit)
+        wanted = _wanted(visit)
         outlook, refs = await self._outlooks.of(known), await self._store.refs(known.id)
-        page = await self._builds(known, wanted, before)
+        page = await self.listed(visit, known)
         now = self._clock()
         saying = saying_of_project(known, outlook.past, now)
         bars = bars_of(outlook.past, now, limit=len(outlook.past))
@@ -160,7 +160,7 @@ class ProjectPage:
             "last_success": _last_success(outlook),
             "builds": page.items,
             "next": page.next,
-            "before": before,
+            "before": before_of(visit),
             "wanted": wanted,
             "changes": f"/{known.name}",
             "results": RESULTS,
@@ -175,7 +175,9 @@ class ProjectPage:
         }
         return Page("project.html", values)
 
-    async def _builds(self, project: Project, wanted: Wanted, before: int | None) -> Part[Build]:
+    async def listed(self, visit: Visit, project: Project) -> Part[Build]:
+        """The builds of the project that are asked for.  Raises Invalid."""
+        wanted, before = _wanted(visit), before_of(visit)
         return await self._store.builds(
             project.id,
             before=before,

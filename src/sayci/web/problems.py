@@ -11,6 +11,7 @@ import msgspec
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from sayci.change import cut
 from sayci.errors import (
@@ -20,6 +21,7 @@ from sayci.errors import (
     Invalid,
     Malformed,
     Missing,
+    NotAcceptable,
     RepositoryUnreachable,
     SayciError,
     TooLarge,
@@ -44,6 +46,7 @@ CODES: tuple[tuple[type[SayciError], int], ...] = (
     (Malformed, 400),
     (Unsupported, 415),
     (TooLarge, 413),
+    (NotAcceptable, 406),
     (Invalid, 422),  # RepositoryRefused too: the address that was sent is what is wrong
     (Unauthenticated, 401),
     (Forbidden, 403),
@@ -129,3 +132,12 @@ def problem_of(request: Request, error: BaseException) -> bytes:
     if wait is not None:
         set_header(request, "Retry-After", str(wait))
     return problem(request, code, title, str(error), error=word_of(type(error)))
+
+
+def problem_of_route(request: Request, error: HTTPException) -> bytes:
+    """Answer with what the router says."""
+    if isinstance(error, MethodNotAllowed):
+        set_header(request, "Allow", ", ".join(sorted(error.valid_methods or ())))
+        return problem(request, 405, HTTPStatus(405).phrase, "this address has other methods")
+    # Whatever else the router says, a redirect to an address that it likes better too, there is nothing here.
+    return problem(request, 404, HTTPStatus(404).phrase, "there is nothing at this address")

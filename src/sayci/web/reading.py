@@ -32,6 +32,7 @@ from sayci.errors import (
 )
 from sayci.person import check_person_name
 from sayci.project import check_name
+from sayci.web.negotiation import EVENTS, form_wanted
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ LARGEST = 2**63 - 1
 
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
 _BEARER = re.compile(rb"Bearer +([!-~]+)\Z", re.IGNORECASE)
+_BASIC = re.compile(rb"Basic +([A-Za-z0-9+/]+={0,2})\Z", re.IGNORECASE)
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})\Z", re.IGNORECASE)
 
 
@@ -63,6 +65,27 @@ def bearer_of(request: Request) -> str:
     if match is None:
         raise Unauthenticated("this takes one header Authorization: Bearer TOKEN")
     return match[1].decode("ascii")
+
+
+def token_of(request: Request, *, takes_basic: bool = False) -> str | None:
+    """The token that the request brings, None where it brings none; raises Unauthenticated for a Bearer that is none.
+
+    With `takes_basic` it may also be the password of HTTP Basic (RFC 7617), whose name does not count: readers of feeds
+    know no other way.  Elsewhere that header is passed over, since browsers send it by themselves once they have it.
+    """
+    headers = request.requestHeaders.getRawHeaders(b"authorization", [])
+    if not headers:
+        return None
+    if len(headers) > 1 or headers[0][:6].lower() == b"bearer":
+        return bearer_of(request)
+    match = _BASIC.match(headers[0]) if takes_basic else None
+    if match is None:
+        return None
+    try:
+        name_and_password = base64.b64decode(match[1], validate=True).decode("utf-8")
+    except ValueError:
+        raise Unauthenticated("the header Authorization cannot be read") from None
+    return name_and_password.partition(":")[2]
 
 
 def client_of(request: Request) -> str:
@@ -283,10 +306,7 @@ LAST_EVENT_ID = Parameter(
 
 def wants_events(request: Request) -> bool:
     """Whether the request asks for the live feed of its address; a HEAD never does: there is no end to count to."""
-    if request.method != b"GET":
-        return False
-    accepted = b",".join(request.requestHeaders.getRawHeaders(b"accept", []))
-    return any(part.partition(b";")[0].strip().lower() == b"text/event-stream" for part in accepted.split(b","))
+    return form_wanted(request) == EVENTS
 
 
 def range_of(request: Request, size: int) -> tuple[int, int] | None:

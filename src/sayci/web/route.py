@@ -76,10 +76,13 @@ class Table:
 class Call:
     """One request to a route: who asks, and the values of its parameters, read before anything is done.
 
-    Raises what the parameters' `read` raise, and Invalid for one that the route does not have.
+    Raises what the parameters' `read` raise, and Invalid for one that the route does not have; unless `is_strict` such
+    are passed over: they are the page's.
     """
 
-    def __init__(self, route: Route, request: Request, actor: Actor, path: Mapping[str, str]) -> None:
+    def __init__(
+        self, route: Route, request: Request, actor: Actor, path: Mapping[str, str], *, is_strict: bool = True
+    ) -> None:
         self.request = request
         self.actor = actor
         query = query_of(request)
@@ -88,7 +91,7 @@ class Call:
             text = _text_of(parameter, request, path, query)
             self._values[parameter] = parameter.default if text is None else parameter.read(text)
         unknown = set(query) - {parameter.name for parameter in route.parameters if parameter.where == "query"}
-        if unknown:
+        if unknown and is_strict:
             raise Invalid("there is no such parameter here", min(unknown)[:80])
 
     def __getitem__(self, parameter: Parameter[T]) -> T:

@@ -20,7 +20,7 @@ from sayci.account import Actor, Origin, new_secret
 from sayci.errors import Forbidden
 from sayci.sign_in import DAY, SECRET_LIMIT, SESSION_LIFETIME, SignIn
 from sayci.web.browsers import browser_of
-from sayci.web.reading import client_of
+from sayci.web.reading import client_of, token_of
 
 SESSION_COOKIE = "sayci_session"
 #: Holds the secret of the sign-in form's token, before there is a session.
@@ -75,6 +75,16 @@ class Sessions:
         """Who asks; None for a stranger."""
         secret = self._cookie(request, SESSION_COOKIE)
         return await self._sign_in.actor_of_session(secret) if _SECRET.match(secret) else None
+
+    async def reader_of(self, request: Request, *, takes_basic: bool = False) -> Actor | None:
+        """Who asks to look at something: whoever holds the token that the request brings, else whose session it is.
+
+        `takes_basic` as in reading.token_of.  Raises Unauthenticated and TooOften for a token that is not known.
+        """
+        token = token_of(request, takes_basic=takes_basic)
+        if token is None:
+            return await self.actor_of(request)
+        return await self._sign_in.actor_of_token(token, address=client_of(request))
 
     async def begin(self, request: Request, secret: str) -> None:
         """Give the browser a session that was just made, in the place of the one that it has."""

@@ -32,6 +32,7 @@ _HEADINGS: dict[int, tuple[str, str]] = {
     403: ("You may not do that", "refused"),
     404: ("There is no such page", "skipped"),
     405: ("That cannot be asked of this page", "refused"),
+    406: ("That is not there in such a form", "refused"),
     409: ("That is not possible now", "cancelled"),
     410: ("That is not here any more", "skipped"),
     413: ("That is more than sayci takes", "error"),

@@ -252,6 +252,32 @@ class Build(Struct):
     steps: Sequence[Step]
 
 
+class Standing(Struct):
+    """How a project stands: the `result` of the newest build of its default branch that says so, null where there is none.
+
+    `words` say it in a few words, with what is done now; `is_building`: a build of it waits or runs.
+    """
+
+    result: Result | None
+    words: str
+    is_building: bool
+
+
+class ProjectState(Struct):
+    """A project with how it stands and its newest build."""
+
+    project: Project
+    standing: Standing
+    newest: Build | None
+
+
+class ProjectPage(ProjectState):
+    """The same with its builds, the newest first; `next` is what `before` is for those after them."""
+
+    builds: Sequence[Build]
+    next: str | None
+
+
 class Delivery(Struct):
     """A webhook as it came, and what became of it.  `build` is the build that it made; `size` is the body's, in bytes."""
 
