@@ -296,7 +296,7 @@ async def test_home_says_how_everything_stands_what_runs_and_what_waits(house):
     seen = await (await house.signed_in()).get("/")
     assert seen.heading == "web-shop is failing. The other one passes."
     text = seen.document.text("main")
-    assert "web-shop building; failing since" in text
+    assert "web-shop building; failing for" in text
     assert "web-shop #2 testing 1:59 so far" in text
     assert "For web-shop #2: one build of a branch at a time." in text
     assert "janet passes main" in text

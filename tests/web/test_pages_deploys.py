@@ -46,7 +46,7 @@ async def test_an_unknown_deploy_is_a_question_whose_answer_is_kept(house):
     build = await house.store.build(project.id, asked.number)
     assert (build.result, build.step(DEPLOY).result) == (Result.SUCCESS, Result.SUCCESS)
     seen = await browser.get(PAGE)
-    assert seen.heading.startswith("#2 is live, since")
+    assert seen.heading.startswith("#2 has been live for")
     assert "ada said on" in seen.document.text("main")
     assert (await browser.post(form.action, {**form.fields, "arrived": "no"})).code == 409
 
@@ -60,7 +60,7 @@ async def test_a_deploy_that_did_not_arrive_leaves_the_one_before_live(house):
     form = (await browser.get(PAGE)).document.form("/web-shop/2/answer")
     await browser.post(form.action, {**form.fields, "arrived": "no"})
     seen = await browser.get(PAGE)
-    assert seen.heading.startswith("#2 was not deployed. #1 is live, since")
+    assert seen.heading.startswith("#2 was not deployed. #1 has been live for")
 
 
 @pytest_twisted.ensureDeferred
@@ -71,7 +71,7 @@ async def test_older_commits_are_deployed_again_and_newer_green_ones_too(house):
     await house.build(project, Result.SUCCESS, commit=commit(3))
     browser = await house.signed_in()
     seen = await browser.get(PAGE)
-    assert seen.heading.startswith("#2 is live, since")
+    assert seen.heading.startswith("#2 has been live for")
     assert "#3 is the newest green build of main" in seen.document.text("main")
     actions = [form.action for form in seen.document.forms if form.action.endswith("/deploy")]
     assert actions == ["/web-shop/3/deploy", "/web-shop/1/deploy"]

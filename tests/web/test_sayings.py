@@ -188,9 +188,9 @@ def stands(*results, project=None):
 
 def test_a_project_says_how_its_default_branch_stands():
     assert stands(Result.SUCCESS, Result.FAILURE) == "main passes. #2 succeeded 2 minutes ago."
-    assert stands(Result.FAILURE, Result.SUCCESS) == "main fails, since #2 2 minutes ago"
-    assert stands(Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS) == "main has failed twice, since #2 2 minutes ago"
-    assert stands(*[Result.FAILURE] * 3, Result.ERROR) == "main has failed three times, since #2 2 minutes ago"
+    assert stands(Result.FAILURE, Result.SUCCESS) == "main fails since #2, 2 minutes ago"
+    assert stands(Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS) == "main has failed twice since #2, 2 minutes ago"
+    assert stands(*[Result.FAILURE] * 3, Result.ERROR) == "main has failed three times since #2, 2 minutes ago"
     assert stands(Result.ERROR) == "main could not be built: #1, 2 minutes ago"
     assert stands(Result.UNKNOWN) == "Was #1 deployed? Nobody knows."
     assert stands() == "main has not been built yet."
@@ -198,7 +198,20 @@ def test_a_project_says_how_its_default_branch_stands():
 
 def test_what_runs_and_what_was_cancelled_changes_nothing_of_how_it_stands():
     assert stands(None, Result.CANCELLED, Result.SUCCESS) == "main passes. #1 succeeded 2 minutes ago."
-    assert stands(Result.FAILURE, Result.CANCELLED, Result.FAILURE) == "main has failed twice, since #1 2 minutes ago"
+    assert stands(Result.FAILURE, Result.CANCELLED, Result.FAILURE) == "main has failed twice since #1, 2 minutes ago"
+
+
+def test_a_branch_without_a_result_says_what_becomes_of_it():
+    assert stands(None) == "main waits for its first build."
+    assert stands(Result.CANCELLED) == "main has no result yet."
+    running = (a_build(BuildState.RUNNING),)
+    assert str(sayings.saying_of_project(a_project(), running, NOW)) == "main is being built for the first time."
+
+
+def test_the_message_of_a_build():
+    assert sayings.message_of(a_build(message="Fix it\n\nbecause")) == "Fix it"
+    assert sayings.message_of(a_build(BuildState.QUEUED, message="")) == "Not fetched yet"
+    assert sayings.message_of(a_build(BuildState.FINISHED, message="")) == "No message"
 
 
 def test_other_branches_do_not_count():
@@ -221,10 +234,12 @@ def test_a_project_whose_repository_is_not_there_yet():
     ("results", "words"),
     (
         ((), "has not been built yet"),
+        ((Result.CANCELLED,), "no result yet"),
+        ((None,), "waiting; no result yet"),
         ((Result.SUCCESS,), "passes"),
         ((None, Result.SUCCESS), "waiting; passes"),
-        ((Result.FAILURE, Result.SUCCESS), "failing since 2 hours ago"),
-        ((Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS), "failing for 2 builds, since 2 hours ago"),
+        ((Result.FAILURE, Result.SUCCESS), "failing for 2 hours"),
+        ((Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS), "failing for 2 hours, 2 builds in a row"),
         ((Result.ERROR,), "could not run"),
         ((Result.UNKNOWN,), "a deploy waits for your answer"),
     ),

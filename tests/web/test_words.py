@@ -21,6 +21,7 @@ from sayci.web.words import (
     listed,
     minutes,
     size,
+    so_long,
     spelled,
     stamp,
     visible,
@@ -33,7 +34,7 @@ from tests.factories import NOW
     (
         (None, ""),
         (0, "0:00"),
-        (0.04, "0:00"),
+        (0.04, "0.0 s"),
         (0.1, "0.1 s"),
         (0.4, "0.4 s"),
         (0.96, "0:01"),
@@ -48,6 +49,22 @@ from tests.factories import NOW
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("passed", "words"),
+    (
+        (0, "for less than a minute"),
+        (MINUTE, "for 1 minute"),
+        (5 * HOUR, "for 5 hours"),
+        (DAY, "since yesterday"),
+        (2 * DAY, "for 2 days"),
+        (59 * DAY, "for 8 weeks"),
+        (60 * DAY, "since 22 September 2026"),
+    ),
+)
+def test_for_how_long(passed, words):
+    assert so_long(NOW - passed, NOW) == words
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,17 @@ class Look:
         self._templates.globals.update(asset=assets.path, strip=bars.strip, plot=plot.plot)
         for name in ("age", "counted", "date", "duration", "minutes", "size", "stamp"):
             self._templates.globals[name] = getattr(words, name)
-        for name in ("favicon", "first_line", "given_to", "in_short", "mark_of", "took", "what_started", "why_skipped"):
+        for name in (
+            "favicon",
+            "first_line",
+            "given_to",
+            "in_short",
+            "mark_of",
+            "message_of",
+            "took",
+            "what_started",
+            "why_skipped",
+        ):
             self._templates.globals[name] = getattr(sayings, name)
         for name in (
             "failure_of",

@@ -13,7 +13,7 @@ from sayci.delivery import Delivery, Verdict
 from sayci.outlook import Past
 from sayci.project import MirrorState, Project, Scope
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, Step, StepState
-from sayci.web.words import age, counted, duration, listed, spelled
+from sayci.web.words import age, counted, duration, listed, so_long, spelled
 
 #: A mark names the shape, the colour and the word by which a state is shown.
 MARKS: Mapping[str, str] = {
@@ -212,6 +212,11 @@ def first_line(message: str) -> str:
     return message.strip().partition("\n")[0].strip()
 
 
+def message_of(build: Build) -> str:
+    """The message of a build's commit in one line, or why there is none."""
+    return first_line(build.message) or ("Not fetched yet" if build.is_open else "No message")
+
+
 # ------------------------------------------------------------------------------------------------ projects
 
 
@@ -248,12 +253,14 @@ _STANDS = {
 
 
 def standing_in_words(project: Project, builds: Sequence[Build | Past], newest: Build | None, now: float) -> str:
-    """How a project stands and what it does, for a list: "testing; passes", "failing for 2 builds, since yesterday"."""
+    """How a project stands and what it does, for a list: "testing; passes", "failing since yesterday, 2 builds in a row"."""
     if project.is_unreadable:
         return _UNREADABLE[project.mirror]
     if project.mirror is MirrorState.CLONING and not builds:
         return "its repository is being cloned"
     stands = _STANDS.get(mark_of_project(project, builds)) or _failing_in_short(project, builds, now)
+    if builds and standing(project, builds) is None:
+        stands = "no result yet"
     if newest is not None and newest.state is BuildState.RUNNING:
         return f"{doing(newest)}; {stands}"
     if any(mark_of(build) == "running" for build in builds):
@@ -263,8 +270,8 @@ def standing_in_words(project: Project, builds: Sequence[Build | Past], newest: 
 
 def _failing_in_short(project: Project, builds: Sequence[Build | Past], now: float) -> str:
     streak = _streak(project, builds)
-    since = age(streak[-1].created_at, now)
-    return f"failing since {since}" if len(streak) == 1 else f"failing for {len(streak)} builds, since {since}"
+    failing = f"failing {so_long(streak[-1].created_at, now)}"
+    return failing if len(streak) == 1 else f"{failing}, {len(streak)} builds in a row"
 
 
 def what_is_wrong(project: Project, newest: Build | None) -> str:
@@ -325,7 +332,7 @@ def saying_of_project(project: Project, builds: Sequence[Build | Past], now: flo
     if build is None:
         if project.mirror is MirrorState.CLONING:
             return Saying("running", project.name, "is being cloned.")
-        return Saying("queued", branch, "has not been built yet.")
+        return _without_result(branch, builds)
     mark = mark_of(build)
     when = age(build.created_at, now)
     match mark:
@@ -338,16 +345,25 @@ def saying_of_project(project: Project, builds: Sequence[Build | Past], now: flo
     return _failing(project, builds, now)
 
 
+def _without_result(branch: str, builds: Sequence[Build | Past]) -> Saying:
+    marks = {mark_of(build) for build in builds if build.branch == branch}
+    if "running" in marks:
+        return Saying("running", branch, "is being built for the first time.")
+    if "queued" in marks:
+        return Saying("queued", branch, "waits for its first build.")
+    return Saying("queued", branch, "has no result yet." if marks else "has not been built yet.")
+
+
 def _failing(project: Project, builds: Sequence[Build | Past], now: float) -> Saying:
     """How often in a row, and since when, the default branch fails."""
     streak = _streak(project, builds)
-    often = {1: "fails,", 2: "has failed twice,"}.get(len(streak), f"has failed {spelled(len(streak))} times,")
+    often = {1: "fails", 2: "has failed twice"}.get(len(streak), f"has failed {spelled(len(streak))} times")
     first = streak[-1]
     return Saying(
         mark_of(streak[0]),
         project.settings.default_branch,
         often,
-        f"since #{first.number} {age(first.created_at, now)}",
+        f"since #{first.number}, {age(first.created_at, now)}",
     )
 
 
@@ -371,10 +387,10 @@ def saying_of_deploys(deploys: Sequence[Build], live: Build | None, now: float) 
     if live is None:
         return Saying("queued", "", "Nothing has been deployed yet.")
     newest = deploys[0]
-    since = f"since {age(live.step(DEPLOY).finished_at or live.created_at, now)}."
+    since = so_long(live.step(DEPLOY).finished_at or live.created_at, now)
     if newest.number != live.number and mark_of(newest.step(DEPLOY)) in ATTENTION:
-        return Saying("failure", f"#{newest.number}", "was not deployed.", f"#{live.number} is live, {since}")
-    return Saying("success", f"#{live.number}", "is live,", since)
+        return Saying("failure", f"#{newest.number}", "was not deployed.", f"#{live.number} has been live {since}.")
+    return Saying("success", f"#{live.number}", "has been live", f"{since}.")
 
 
 def given_to(scope: Scope) -> str:

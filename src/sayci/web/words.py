@@ -29,7 +29,7 @@ def duration(seconds: float | None) -> str:
     """A time span as m:ss, from an hour on h:mm:ss, below a second in tenths of it; "" where there is none."""
     if seconds is None:
         return ""
-    if 0.05 <= seconds < 0.95:
+    if 0 < seconds < 0.95:
         return f"{seconds:.1f} s"
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, MINUTE)
@@ -54,6 +54,17 @@ def age(then: float, now: float) -> str:
     if days < 60:
         return _ago(days // 7, "week")
     return "on " + date(then)
+
+
+def so_long(then: float, now: float) -> str:
+    """For how long something has been so, in words: "for 2 minutes", "since yesterday"."""
+    passed = now - then
+    since = age(then, now)
+    if passed < MINUTE:
+        return "for less than a minute"
+    if since.startswith("on "):
+        return "since " + date(then)
+    return f"for {since.removesuffix(' ago')}" if since.endswith(" ago") else f"since {since}"
 
 
 def lasting(seconds: float) -> str:
