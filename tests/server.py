@@ -107,6 +107,11 @@ class Server:
         code, self.process = self.process.returncode, None
         return code
 
+    def shims(self):
+        """The process ids of the shims of its steps."""
+        records = [path.read_text() for path in (self.data / "builds").glob("[0-9]*/*/pid")]
+        return [int(re.findall(r"\bpid \d+:(\d+)", record)[0]) for record in records]
+
     # -- HTTP
 
     def _connection(self):

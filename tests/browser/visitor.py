@@ -64,11 +64,15 @@ class House(Server):
         """Start it twice, since each start has one link: the first is for the API, the second for a browser."""
         self.start()
         self.sign_in()
-        token, self.token = self.token, ""
         self.stop()
+        self.start_again()
+        return self
+
+    def start_again(self) -> None:
+        """After an end: the token stays, and there is a new link."""
+        token, self.token = self.token, ""  # without one, the link is waited for
         self.start()
         self.token = token
-        return self
 
     def repository(self, name: str, files: dict[str, str]) -> Repository:
         """A repository that builds can read, with one commit."""
@@ -79,10 +83,14 @@ class House(Server):
     def project(self, name: str, makefile: str, **fields: Any) -> Repository:
         """A registered project whose Makefile that is, once its mirror is there."""
         repository = self.repository(name, {"Makefile": makefile})
-        answer = self.post("/api/v1/projects", {"name": name, "url": repository.url, **fields})
+        self.register(name, repository.url, **fields)
+        return repository
+
+    def register(self, name: str, url: str, **fields: Any) -> None:
+        """Register a project, and wait until its mirror is there."""
+        answer = self.post("/api/v1/projects", {"name": name, "url": url, **fields})
         assert answer.code == 201, answer.body
         self.wait_for(lambda: self.get(f"/api/v1/projects/{name}").json["mirror"] == "ready")
-        return repository
 
     def build(self, project: str, number: int | None = None) -> Any:
         """Start a build of a project's default branch, as JSON; with a number: that build as it is now."""

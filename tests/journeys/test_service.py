@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import signal
 import socket
 import ssl
@@ -232,18 +231,12 @@ def test_a_step_that_is_still_running_is_attached_to_and_can_be_cancelled(sayci_
     assert server.finished("slow", 1)["result"] == "cancelled"
 
 
-def shims_of(server):
-    """The process ids of the shims of a server's steps."""
-    records = [path.read_text() for path in (server.data / "builds").glob("[0-9]*/*/pid")]
-    return [int(re.findall(r"\bpid \d+:(\d+)", record)[0]) for record in records]
-
-
 def test_a_test_whose_shim_died_with_the_server_is_queued_again(sayci_server, slow, commons):
     server = sayci_server
     start_build(server, slow)
     server.step_runs("slow", 1)
     server.stop(signal.SIGKILL)
-    for shim in shims_of(server):
+    for shim in server.shims():
         os.kill(shim, signal.SIGKILL)
     (commons / "go").touch()
     server.start()
@@ -260,7 +253,7 @@ def test_a_deploy_whose_shim_died_is_unknown_and_not_repeated(sayci_server, slow
     assert server.post("/api/v1/projects/slow/deploys", {"build": 1}).code == 201
     server.step_runs("slow", 2, "deploy")
     server.stop(signal.SIGKILL)
-    for shim in shims_of(server):
+    for shim in server.shims():
         try:
             os.kill(shim, signal.SIGKILL)
         except ProcessLookupError:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sayci.account import Access, Actor, Decision, Ground, Origin, decide
 from sayci.project import Visibility
 from sayci.web import api as web_api
+from tests.browser import town
 from tests.web.api_fixtures import House as ApiHouse
 
 pytest_plugins = ["tests.web.page_fixtures"]
@@ -182,6 +183,24 @@ def address_of(rule):
 
 def routes_of(pages):
     return {rule.endpoint for rule in pages._frame._app.url_map.iter_rules()}
+
+
+#: What is not a page for eyes, or is looked at by tests of its own.
+NOT_IN_THE_GALLERY = {
+    "/static/<name>",
+    "/<project>/badge.svg",
+    "/<project>/<number>/<step>.log",
+    "/<project>/<number>/<step>/lines",
+    "/<project>/<number>/find",
+}
+
+
+def test_every_page_is_in_the_gallery():
+    pages = {endpoint.removeprefix("GET ") for endpoint in PAGES if endpoint.startswith("GET ")}
+    seen = {view.path.partition("?")[0].replace("{invitation}", "/sign-in/invitation") for view in town.PAGES.values()}
+    patterns = {page: re.sub(r"<number>", r"[0-9]+", re.sub(r"<project>", r"[a-z-]+", page)) for page in pages}
+    missing = {page for page, pattern in patterns.items() if not any(re.fullmatch(pattern, path) for path in seen)}
+    assert missing == NOT_IN_THE_GALLERY
 
 
 def test_the_tables_have_every_route_and_no_other():
