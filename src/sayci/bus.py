@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from sayci.event import BuildChanged, DeliveryChanged, Event, ProjectChanged, ProjectRemoved
+from sayci.event import BuildChanged, DeliveryChanged, DeliveryRefused, Event, ProjectChanged, ProjectRemoved
 
 Listener = Callable[[Event], None]
 
@@ -18,6 +18,8 @@ def _project_of(event: Event) -> int | None:
             return build.project_id
         case DeliveryChanged(delivery):
             return delivery.project_id
+        case DeliveryRefused(project_id):
+            return project_id
         case ProjectChanged(project) | ProjectRemoved(project):
             return project.id
     return None

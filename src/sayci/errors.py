@@ -106,6 +106,10 @@ class WrongSignature(Unauthenticated):
     """A delivery whose signature is missing or does not match, or whose project is unknown: never told apart."""
 
 
+class NoSignature(WrongSignature):
+    """A delivery without the one signature that it must have; only who may look at the project's deliveries learns that."""
+
+
 class Forbidden(Refused):
     """A right credential that does not reach this far (HTTP 403)."""
 

@@ -24,6 +24,13 @@ class DeliveryChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryRefused:
+    """At least one delivery for a project was not taken: nothing of it is on disk, and anybody may have sent it."""
+
+    project_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectChanged:
     """A project was registered, or its settings or its mirror have changed."""
 
@@ -42,4 +49,4 @@ class StatusesDue:
     """There is at least one commit status in the outbox that may be posted now."""
 
 
-Event = BuildChanged | DeliveryChanged | ProjectChanged | ProjectRemoved | StatusesDue
+Event = BuildChanged | DeliveryChanged | DeliveryRefused | ProjectChanged | ProjectRemoved | StatusesDue

@@ -133,6 +133,13 @@ class Inbox:
         finally:
             self._replaying.discard(delivery_id)
 
+    def says(self, stored: StoredBody) -> Message | None:
+        """What a kept delivery says; None where its body was removed because it is old, or cannot be read."""
+        try:
+            return self._forge.parse(headers_of(stored), stored.body) if stored.body else None
+        except Invalid:
+            return None
+
     # -- one after the other
 
     def _wake(self) -> None:

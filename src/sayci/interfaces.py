@@ -209,6 +209,13 @@ class Forge(Protocol):
         """
         ...
 
+    def labels(self, headers: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+        """What kind of event a delivery calls itself, and its identity; "" for what no forge sends.
+
+        Of any delivery, also one that is not authentic: for people to find it again at the forge, and for nothing else.
+        """
+        ...
+
     def delivery_id(self, headers: Mapping[str, Sequence[str]], body: bytes) -> str:
         """The forge's own identity of the delivery; made from the body where the forge sent none that can be used."""
         ...
@@ -352,8 +359,15 @@ class Store(Protocol):
         """Raises UnknownDelivery."""
         ...
 
-    async def deliveries(self, project_id: int, *, before: int | None = None, limit: int = 50) -> Page[Delivery]:
-        """The newest first; the cursor is an id."""
+    async def deliveries(
+        self,
+        project_id: int,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        verdicts: Collection[Verdict] = (),
+    ) -> Page[Delivery]:
+        """The newest first; the cursor is an id.  With `verdicts` those alone, of a bounded number that are looked at."""
         ...
 
     # -- builds
@@ -396,6 +410,10 @@ class Store(Protocol):
 
     async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
         """How these projects stand, or all of them, by id; those that are not there are left out."""
+        ...
+
+    async def builds_numbered(self, project_id: int, numbers: Collection[int]) -> Mapping[int, Build]:
+        """Those of the project's builds that have these numbers, by number."""
         ...
 
     async def open_builds(self) -> Sequence[Build]:

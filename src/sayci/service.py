@@ -31,7 +31,7 @@ from sayci.catchup import CatchUp
 from sayci.data_directory import WORKSPACES, DataDirectory
 from sayci.descriptors import for_connections, raise_limit
 from sayci.errors import CannotStart, SayciError, Unavailable
-from sayci.event import DeliveryChanged
+from sayci.event import DeliveryChanged, DeliveryRefused
 from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
@@ -234,6 +234,7 @@ class Sayci(Service):
             in_thread=partial(deferToThreadPool, reactor, threads),
             refused=metrics.delivery_refused,
             ignored=lambda delivery: bus.publish(DeliveryChanged(delivery)),
+            news=lambda project_id: bus.publish(DeliveryRefused(project_id)),
         )
         https = self._ports.https
         certificates = https.keeper if https is not None else NO_CERTIFICATES
@@ -259,6 +260,7 @@ class Sayci(Service):
             reactor=reactor,
             version=__version__,
             isolation=launcher.isolation,
+            refusals=hooks.refusals,
             certificates=certificates,
             ports=lambda: self._addresses.local,
         )

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import payloads
 from tests.gitserver import Repository
 from tests.server import PATIENCE, ROOT, Server
 from tests.slots import passable_directory, some_numbers
@@ -59,6 +60,7 @@ class House(Server):
     def __init__(self, place: Path, *options: str) -> None:
         super().__init__(place / "data", "--allow-url", "file", "--sign-in-link", *options)
         self._place = place
+        self.secrets: dict[str, str] = {}
 
     def open(self) -> House:
         """Start it twice, since each start has one link: the first is for the API, the second for a browser."""
@@ -90,7 +92,14 @@ class House(Server):
         """Register a project, and wait until its mirror is there."""
         answer = self.post("/api/v1/projects", {"name": name, "url": url, **fields})
         assert answer.code == 201, answer.body
+        self.secrets[name] = answer.json["webhook_secret"]
         self.wait_for(lambda: self.get(f"/api/v1/projects/{name}").json["mirror"] == "ready")
+
+    def deliver(self, project: str, payload: Any, event: str = "push", *, secret: str = "") -> Any:
+        """Have a forge send a delivery, signed with the project's secret unless another is given; the answer's code."""
+        body = payloads.body_of(payload)
+        headers = payloads.headers_of(body, secret=secret or self.secrets[project], event=event)
+        return self.request("POST", f"/hooks/{project}", body, headers, token=False).code
 
     def build(self, project: str, number: int | None = None) -> Any:
         """Start a build of a project's default branch, as JSON; with a number: that build as it is now."""

@@ -61,6 +61,22 @@ def kind(request):
     return KINDS[request.param]
 
 
+# ------------------------------------------------------------------------------------------------ labels
+
+
+def test_a_delivery_calls_itself_something_also_where_it_is_not_authentic(kind):
+    headers = kind.headers(kind.push, secret="wrong")
+    event, identity = kind.forge.labels(headers)
+    assert event == "push"
+    assert identity == kind.forge.delivery_id(headers, kind.push)
+
+
+def test_what_no_forge_sends_is_no_label(kind):
+    assert kind.forge.labels({}) == ("", "")
+    headers = {name: ["<script>\n" * 500] for name in kind.headers(kind.push)}
+    assert kind.forge.labels(headers) == ("", "")
+
+
 # ------------------------------------------------------------------------------------------------ signatures
 
 

@@ -411,6 +411,43 @@ async def test_what_no_database_can_keep_is_kept_in_other_letters(store, project
 
 
 @pytest_twisted.ensureDeferred
+async def test_deliveries_are_sifted_by_their_verdicts(store, project, other):
+    verdicts = [Verdict.IGNORED, Verdict.FAILED, Verdict.RECEIVED, Verdict.IGNORED]
+    for number, verdict in enumerate(verdicts):
+        await store.accept(new_delivery(project.id, forge_id=str(number), verdict=verdict))
+        await store.accept(new_delivery(other.id, forge_id=str(number), verdict=verdict))
+    found = await store.deliveries(project.id, verdicts={Verdict.IGNORED, Verdict.FAILED})
+    assert [each.forge_id for each in found.items] == ["3", "1", "0"]
+    first = await store.deliveries(project.id, verdicts={Verdict.IGNORED}, limit=1)
+    assert [each.forge_id for each in first.items] == ["3"]
+    rest = await store.deliveries(project.id, verdicts={Verdict.IGNORED}, before=first.next)
+    assert ([each.forge_id for each in rest.items], rest.next) == (["0"], None)
+    assert not (await store.deliveries(project.id, verdicts={Verdict.BUILT})).items
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_many_deliveries_a_bounded_number_is_sifted(store, project, monkeypatch):
+    monkeypatch.setattr("sayci.store.deliveries.LOOKED_AT", 3)
+    for number in range(5):
+        verdict = Verdict.FAILED if number == 0 else Verdict.IGNORED
+        await store.accept(new_delivery(project.id, forge_id=str(number), verdict=verdict))
+    none = await store.deliveries(project.id, verdicts={Verdict.FAILED})
+    assert not none.items
+    assert none.next is not None
+    found = await store.deliveries(project.id, verdicts={Verdict.FAILED}, before=none.next)
+    assert ([each.forge_id for each in found.items], found.next) == (["0"], None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_builds_are_found_by_their_numbers(store, project, other):
+    added = [(await store.add_build(new_build(project.id), NOW)).build for _ in range(3)]
+    await store.add_build(new_build(other.id), NOW)
+    found = await store.builds_numbered(project.id, {1, 3, 99})
+    assert found == {1: await store.build(project.id, 1), 3: added[2]}
+    assert await store.builds_numbered(project.id, ()) == {}
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_delivery_to_no_project_is_refused_and_harms_no_other(store, project):
     outcomes = await together(
         store.accept(new_delivery(project.id, forge_id="1")),

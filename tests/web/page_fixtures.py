@@ -30,6 +30,7 @@ from sayci.interfaces import Isolation
 from sayci.limits import Limits
 from sayci.outlook import Outlooks
 from sayci.project import MirrorState
+from sayci.refusals import Refusals
 from sayci.registry import Registry
 from sayci.runner import Runner
 from sayci.scheduler import Scheduler
@@ -191,6 +192,7 @@ class House:
     served: Any
     now: list[float]
     certificates: Listed
+    refusals: Refusals
     pages: Pages
 
     def __init__(self, **parts: Any) -> None:
@@ -323,6 +325,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     sign_in = SignIn(store, lambda: now[0])
     outlooks = Outlooks(store.outlooks, bus)
     people = some_people(store, sign_in, lambda: now[0])
+    refusals = Refusals()
     pages = Pages(
         store=store,
         outlooks=outlooks,
@@ -339,6 +342,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         reactor=reactor,
         version="9.8.7",
         isolation=isolation,
+        refusals=refusals,
         certificates=certificates,
         ports=lambda: ["tcp:8080", "le:/srv/certificates:tcp:443"],
     )
@@ -360,6 +364,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         served=served,
         now=now,
         certificates=certificates,
+        refusals=refusals,
         pages=pages,
     )
     unsubscribe()

@@ -55,6 +55,7 @@ PAGES = {
     "GET /<project>/deploys": "look",
     "POST /<project>/<number>/answer": "maintain",
     "GET /<project>/deliveries": "maintain",
+    "GET /<project>/deliveries/<delivery>": "maintain",
     "POST /<project>/deliveries/<delivery>/replay": "maintain",
     "GET /<project>/settings": "configure",
     "POST /<project>/settings": "configure",

@@ -19,15 +19,17 @@ from sayci.delivery import BODY_LIMIT, Accepted, Verdict
 from sayci.errors import TooOften, Unavailable, UnknownProject, WrongSignature
 from sayci.forges.github import GitHub
 from sayci.project import Settings
+from sayci.refusals import Why
 from sayci.web.hooks import (
     IN_THREAD_FROM,
     KEPT_VALUE_LIMIT,
     LOG_PERIOD,
-    REFUSALS_LIMIT,
+    NEWS_PERIOD,
     SECONDS_PER_TRY,
     WRONG_TRIES,
     Hooks,
     RefusalLog,
+    RefusalNews,
     client_of,
 )
 from sayci.web.root import Root
@@ -72,6 +74,13 @@ class Spy:
     def in_thread(self, function):
         self.threads += 1
         return deferToThread(function)
+
+
+def last_of(spy, project):
+    """The last refusal of a project, of which there is one."""
+    refusal = spy.hooks.refusals.last(project.id)
+    assert refusal is not None
+    return refusal
 
 
 @pytest_twisted.async_yield_fixture
@@ -341,7 +350,7 @@ async def test_a_wrong_signature_is_refused_and_nothing_is_kept(send, spy, store
     assert RIGHT[7:] not in json.dumps(problem)
     assert await kept(store, flour) == []
     assert spy.put == []
-    assert flour.id in spy.hooks.refusals
+    assert last_of(spy, flour).count == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -479,7 +488,7 @@ async def test_what_no_forge_sends_is_refused_and_not_kept(send, spy, store, flo
     code, problem = await send(NONSENSE[name])
     assert (code, problem["status"]) == (400, 400)
     assert await kept(store, flour) == []
-    assert spy.hooks.refusals[flour.id].reason == problem["detail"]
+    assert last_of(spy, flour).reason == problem["detail"]
     assert not logged.at_least(LogLevel.error)
     assert (await send())[0] == 202
 
@@ -637,17 +646,17 @@ async def test_the_last_refusal_of_a_project_says_when_and_why(store, flour):
     spy = Spy(store)
     with pytest.raises(WrongSignature):
         await spy.hooks.take("flour", many_valued(headers_of(BODY, secret="wrong")), BODY, None)
-    refusal = spy.hooks.refusals[flour.id]
+    refusal = last_of(spy, flour)
     assert refusal.at == 1_800_000_000.0
     assert "does not match" in refusal.reason
     headers = many_valued(headers_of(BODY))
     del headers["x-hub-signature-256"]
     with pytest.raises(WrongSignature):
         await spy.hooks.take("flour", headers, BODY, None)
-    assert "does not match" not in spy.hooks.refusals[flour.id].reason
+    assert "does not match" not in last_of(spy, flour).reason
     with pytest.raises(WrongSignature):
         await spy.hooks.take("nobody", headers, BODY, None)
-    assert list(spy.hooks.refusals) == [flour.id]
+    assert spy.hooks.refusals.projects() == (flour.id,)
 
 
 class Shelf:
@@ -674,20 +683,33 @@ class Shelf:
 
 
 @pytest_twisted.ensureDeferred
-async def test_refusals_of_so_many_projects_are_remembered(clock):
-    shelf = Shelf(*(a_project(f"p{number}", id=number) for number in range(REFUSALS_LIMIT + 5)))
-    spy = Spy(shelf, clock)
-    for number in range(REFUSALS_LIMIT + 5):
-        clock.advance(SECONDS_PER_TRY)
+async def test_a_refusal_says_what_it_called_itself_and_where_it_came_from(store, flour):
+    spy = Spy(store)
+    headers = many_valued(headers_of(BODY, secret="wrong"))
+    for number in (1, 2, 3):
         with pytest.raises((WrongSignature, TooOften)):
-            await spy.hooks.take(f"p{number}", {}, b"", None)
-    assert list(spy.hooks.refusals) == list(range(5, REFUSALS_LIMIT + 5))
-    for name in ("p5", "p0"):
-        clock.advance(SECONDS_PER_TRY)
-        with pytest.raises((WrongSignature, TooOften)):
-            await spy.hooks.take(name, {}, b"", None)
-    assert 5 in spy.hooks.refusals, "the ones that were refused the longest time ago are forgotten"
-    assert 6 not in spy.hooks.refusals
+            await spy.hooks.take("flour", headers, BODY, IPv4Address("TCP", f"192.0.2.{number % 2}", 1))
+    last, first = spy.hooks.refusals.of(flour.id)
+    assert (last.sender, last.count, first.sender, first.count) == ("192.0.2.1", 2, "192.0.2.0", 1)
+    assert (last.why, last.event, last.size) == (Why.SIGNATURE, "push", len(BODY))
+    assert last.forge_id == headers["x-github-delivery"][0]
+    odd = {"x-github-event": ["<b>"], "x-github-delivery": ["x" * 5000]}
+    with pytest.raises((WrongSignature, TooOften)):
+        await spy.hooks.take("flour", odd, BODY, None)
+    last = last_of(spy, flour)
+    assert (last.why, last.event, last.forge_id, last.sender) == (Why.UNSIGNED, "", "", "local")
+
+
+def test_news_of_refusals_comes_at_once_and_then_once_for_each_period():
+    clock, told = Clock(), list[int]()
+    news = RefusalNews(clock, told.append)
+    for project in (1, 1, 1, 2):
+        news.add(project)
+    assert told == [1, 2]
+    clock.advance(NEWS_PERIOD)
+    assert told == [1, 2, 1]
+    clock.advance(NEWS_PERIOD)
+    assert (told, clock.getDelayedCalls()) == ([1, 2, 1], [])
 
 
 # ------------------------------------------------------------------------------------------------ trouble of ours
@@ -701,7 +723,7 @@ async def test_a_store_that_cannot_write_is_told_so_that_the_forge_tries_again(s
     assert (answer.code, problem["status"]) == (503, 503)
     assert int(answer.headers.getRawHeaders("retry-after")[0]) > 0
     assert spy.put == []
-    assert not spy.hooks.refusals, "it is not the sender's fault"
+    assert not spy.hooks.refusals.projects(), "it is not the sender's fault"
 
 
 @pytest_twisted.ensureDeferred

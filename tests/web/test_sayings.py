@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sayci.build import BuildState, Cause
-from sayci.delivery import Verdict
 from sayci.project import MirrorState, Scope
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, StepState
 from sayci.web import sayings
 from sayci.web.look import _symbols
-from tests.factories import NOW, a_build, a_delivery, a_project, a_step
+from tests.factories import NOW, a_build, a_project, a_step
 
 MAIN, OTHER = "refs/heads/main", "refs/heads/other"
 
@@ -295,37 +294,3 @@ def test_the_worst_mark_and_its_favicon():
 
 def test_who_is_given_a_variable():
     assert [sayings.given_to(scope) for scope in Scope] == ["test", "deploy", "test and deploy"]
-
-
-# -- deliveries
-
-
-@pytest.mark.parametrize(
-    ("fields", "told", "news"),
-    (
-        ({"verdict": Verdict.RECEIVED}, "Received: It is on disk, and will be looked at.", "is being looked at."),
-        ({"verdict": Verdict.BUILT, "build_number": 7}, "Built: as #7.", "was built as #7."),
-        ({"verdict": Verdict.IGNORED, "explanation": "A tag."}, "Ignored: A tag.", "was ignored. A tag."),
-        (
-            {"verdict": Verdict.SUPERSEDED, "explanation": "Newer."},
-            "Not built: Newer.",
-            "was overtaken by a newer push.",
-        ),
-        ({"verdict": Verdict.FAILED, "explanation": "no push"}, "Failed: no push", "could not be used: no push"),
-    ),
-)
-def test_what_became_of_a_delivery(fields, told, news):
-    delivery = a_delivery(**fields)
-    mark, word, sentence = sayings.verdict(delivery)
-    assert f"{word}: {sentence}" == told
-    assert mark in sayings.MARKS
-    assert str(sayings.saying_of_deliveries([delivery])) == f"The last delivery {news}"
-
-
-def test_what_can_be_replayed():
-    can = {verdict for verdict in Verdict if sayings.can_be_replayed(a_delivery(verdict=verdict))}
-    assert can == {Verdict.IGNORED, Verdict.SUPERSEDED, Verdict.FAILED}
-
-
-def test_no_deliveries():
-    assert str(sayings.saying_of_deliveries([])).startswith("No delivery has arrived yet.")

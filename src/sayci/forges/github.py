@@ -17,7 +17,7 @@ import msgspec
 
 from sayci.change import Change, check_ref
 from sayci.delivery import Message
-from sayci.errors import Invalid, Malformed, Unsupported, WrongSignature
+from sayci.errors import Invalid, Malformed, NoSignature, Unsupported, WrongSignature
 
 Headers = Mapping[str, Sequence[str]]
 
@@ -97,7 +97,7 @@ class GitHub:
         values = headers.get(SIGNATURE, ())
         match = _SIGNATURE.match(values[0]) if len(values) == 1 else None
         if match is None or not secret:
-            raise WrongSignature("the delivery does not have the one signature that it must have")
+            raise NoSignature("the delivery does not have the one signature that it must have")
         right = hmac.digest(secret.encode("utf-8", "surrogatepass"), body, "sha256")
         if not hmac.compare_digest(right, bytes.fromhex(match[1])):
             raise WrongSignature("the delivery's signature does not match")
@@ -108,6 +108,14 @@ class GitHub:
         if len(values) == 1 and _DELIVERY.match(values[0]):
             return values[0]
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+    def labels(self, headers: Headers) -> tuple[str, str]:
+        """X-GitHub-Event and X-GitHub-Delivery, each where it is one that GitHub could have sent; else ""."""
+        event, delivery = headers.get(EVENT, ()), headers.get(DELIVERY, ())
+        return (
+            event[0] if len(event) == 1 and _EVENT.match(event[0]) else "",
+            delivery[0] if len(delivery) == 1 and _DELIVERY.match(delivery[0]) else "",
+        )
 
     def parse(self, headers: Headers, body: bytes) -> Message:
         """What the delivery says: a push is a Change, all else a sentence.

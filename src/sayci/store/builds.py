@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -176,6 +176,14 @@ def find(connection: Connection, project_id: int, number: int) -> Build:
     if not found:
         raise UnknownBuild("no such build", number)
     return found[0]
+
+
+def numbered(connection: Connection, project_id: int, numbers: Collection[int]) -> Mapping[int, Build]:
+    """The project's builds that have these numbers, by number."""
+    if not numbers:
+        return {}
+    query = _BUILDS.where(builds.c.project_id == project_id, builds.c.number.in_(sorted(numbers)))
+    return {build.number: build for build in _load(connection, query)}
 
 
 def page(

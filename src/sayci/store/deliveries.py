@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,8 @@ _FIELDS = (
 )
 #: Bytes of bodies that one query of several deliveries reads.
 BODIES_TOGETHER = 32 * 1024 * 1024
+#: How many of a project's newest are looked at when some of them are asked for.
+LOOKED_AT = 20_000
 _COLUMNS = [deliveries.c[name] for name in _FIELDS]
 _DELIVERIES = sa.select(*_COLUMNS)
 _WITH_BODIES = sa.select(*_COLUMNS, deliveries.c.headers, deliveries.c.body)
@@ -142,10 +145,28 @@ def find(connection: Connection, project_id: int, delivery_id: int) -> tuple[Del
     return _with_body(row)
 
 
-def page(connection: Connection, project_id: int, before: int | None, limit: int) -> Page[Delivery]:
+def page(
+    connection: Connection, project_id: int, before: int | None, limit: int, verdicts: Collection[Verdict] = ()
+) -> Page[Delivery]:
     """The project's, the newest first."""
     query = _DELIVERIES.where(deliveries.c.project_id == project_id)
     if before is not None:
         query = query.where(deliveries.c.id < before)
+    lowest = 0
+    if verdicts:
+        lowest = _lowest(connection, project_id, before)
+        query = query.where(deliveries.c.id >= lowest, deliveries.c.verdict.in_(verdicts))
     rows = connection.execute(query.order_by(deliveries.c.id.desc()).limit(clamped(limit) + 1)).all()
-    return page_of([_delivery_of(row) for row in rows], limit, lambda delivery: delivery.id)
+    part = page_of([_delivery_of(row) for row in rows], limit, lambda delivery: delivery.id)
+    return part if part.next is not None or not lowest else replace(part, next=lowest)
+
+
+def _lowest(connection: Connection, project_id: int, before: int | None) -> int:
+    """The least id that is looked at when some are sifted; 0 where these are all."""
+    query = sa.select(deliveries.c.id).where(deliveries.c.project_id == project_id)
+    if before is not None:
+        query = query.where(deliveries.c.id < before)
+    found: int | None = connection.execute(
+        query.order_by(deliveries.c.id.desc()).offset(LOOKED_AT - 1).limit(1)
+    ).scalar()
+    return found or 0

@@ -233,9 +233,16 @@ class SqlStore:
         """With its headers and its body."""
         return await self._read(lambda connection: deliveries.find(connection, project_id, delivery_id))
 
-    async def deliveries(self, project_id: int, *, before: int | None = None, limit: int = 50) -> Page[Delivery]:
+    async def deliveries(
+        self,
+        project_id: int,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        verdicts: Collection[Verdict] = (),
+    ) -> Page[Delivery]:
         """The newest first."""
-        return await self._read(lambda connection: deliveries.page(connection, project_id, before, limit))
+        return await self._read(lambda connection: deliveries.page(connection, project_id, before, limit, verdicts))
 
     # -- builds
 
@@ -275,6 +282,10 @@ class SqlStore:
     async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
         """How projects stand."""
         return await self._read(lambda connection: outlooks.load(connection, project_ids))
+
+    async def builds_numbered(self, project_id: int, numbers: Collection[int]) -> Mapping[int, Build]:
+        """In two statements."""
+        return await self._read(lambda connection: builds.numbered(connection, project_id, numbers))
 
     async def open_builds(self) -> Sequence[Build]:
         """By id."""

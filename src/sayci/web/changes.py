@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
 from sayci.bus import Bus
-from sayci.event import Event, StatusesDue
+from sayci.event import DeliveryRefused, Event, StatusesDue
 from sayci.web.events import HEARTBEAT, Bell, Feeds, frame
 
 #: Seconds between two events at least: what changes meanwhile is told by one.
@@ -33,7 +33,8 @@ class Changes:
         bell = Bell(self._clock)
 
         def ring(event: Event) -> None:
-            if not isinstance(event, StatusesDue):
+            # What was refused anybody may have sent: it is told where somebody looks at the project, and nowhere else.
+            if not isinstance(event, StatusesDue | DeliveryRefused) or project_id is not None:
                 bell.ring()
 
         unsubscribe = self._bus.subscribe(ring, project_id=project_id)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, cast
 
@@ -34,6 +33,7 @@ from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.errors import Invalid, Malformed, SayciError, TooOften, UnknownProject, WrongSignature
 from sayci.interfaces import Forge
 from sayci.project import Project, check_name
+from sayci.refusals import Refusals
 from sayci.tries import WrongTries, network_of
 from sayci.trigger import why_ignored
 from sayci.web.answer import JSON, answer, set_header
@@ -45,10 +45,9 @@ IN_THREAD_FROM = 256 * 1024
 #: An address may be wrong so many times at once, and then once in so many seconds.
 WRONG_TRIES = 20
 SECONDS_PER_TRY = 2.0
-#: At most so many projects are remembered for what was refused.
-REFUSALS_LIMIT = 1_000
-#: Seconds that one line in the log speaks for.
+#: Seconds that one line in the log speaks for, and those that one piece of news of a project's refusals does.
 LOG_PERIOD = 10.0
+NEWS_PERIOD = 5.0
 #: Bounds of what is kept of the headers.
 KEPT_HEADERS_LIMIT = 100
 KEPT_VALUE_LIMIT = 500
@@ -68,14 +67,6 @@ class Intake(Protocol):
     async def accept(self, delivery: NewDelivery) -> Accepted:
         """See Store."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """That a delivery for a project was refused: when, in seconds since the epoch, and why, as a sentence."""
-
-    at: float
-    reason: str
 
 
 class Receipt(msgspec.Struct):
@@ -113,6 +104,31 @@ class RefusalLog:
             self._clock.callLater(LOG_PERIOD, self._say)
 
 
+class RefusalNews:
+    """Tells that deliveries for a project were refused: the first at once, those after it once per NEWS_PERIOD.
+
+    So whoever sends thousands that are refused does not keep those busy who look at the project.
+    """
+
+    def __init__(self, clock: IReactorTime, tell: Callable[[int], None]) -> None:
+        self._clock = clock
+        self._tell = tell
+        self._untold: dict[int, bool] = {}
+
+    def add(self, project_id: int) -> None:
+        """A delivery for the project was refused."""
+        if project_id in self._untold:
+            self._untold[project_id] = True
+            return
+        self._untold[project_id] = False
+        self._tell(project_id)
+        self._clock.callLater(NEWS_PERIOD, self._over, project_id)
+
+    def _over(self, project_id: int) -> None:
+        if self._untold.pop(project_id):
+            self.add(project_id)
+
+
 def client_of(sender: object) -> str:
     """Who sent it, for counting: the address of a TCP client; all of those without one are one."""
     return network_of(getattr(sender, "host", "local"))
@@ -142,8 +158,8 @@ class Hooks:
 
     `put` is called with each fresh delivery that is to be settled, when it is on disk, `ignored` with each that needs no
     settling, and `refused` for each that is not taken.  `wall` answers seconds since the epoch.  `in_thread` calls a
-    function in a thread and answers its result; it is used for big bodies alone.  `refusals` are the last ones by project
-    id.
+    function in a thread and answers its result; it is used for big bodies alone.  `refusals` remembers what was refused,
+    and `news` is called with the id of its project.
     """
 
     _log = Logger()
@@ -159,6 +175,7 @@ class Hooks:
         in_thread: InThread,
         refused: Callable[[], None] = lambda: None,
         ignored: Callable[[Delivery], None] = lambda _: None,
+        news: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._forge = forge
@@ -169,15 +186,11 @@ class Hooks:
         self._refused = RefusalLog(clock)
         self._count_refused = refused
         self._ignored = ignored
-        self._refusals: dict[int, Refusal] = {}
+        self.refusals = Refusals()
+        self._news = RefusalNews(clock, news)
         # No project has this secret: what is signed for an unknown project is compared with it all the same.
         self._nobodys_secret = new_secret()
         self.resource = HookResource(self)
-
-    @property
-    def refusals(self) -> Mapping[int, Refusal]:
-        """By project id, the last delivery that was refused."""
-        return self._refusals
 
     async def take(self, name: str, headers: Mapping[str, Sequence[str]], body: bytes, sender: object) -> Accepted:
         """Take one delivery for the project called `name`, from the address `sender`; it is on disk afterwards.
@@ -190,7 +203,7 @@ class Hooks:
             message = await self._read(secret, headers, body)
         except SayciError as error:
             client = client_of(sender)
-            self._note(project, error, client)
+            self._note(project, error, client, headers, body)
             raise self._told(error, client) from None
         known = cast("Project", project)  # nothing is authentic for an unknown one
         accepted = await self._store.accept(self._delivery(known, message, headers, body))
@@ -231,15 +244,21 @@ class Hooks:
             self._wall(),
         )
 
-    def _note(self, project: Project | None, error: SayciError, client: str) -> None:
+    def _note(
+        self,
+        project: Project | None,
+        error: SayciError,
+        client: str,
+        headers: Mapping[str, Sequence[str]],
+        body: bytes,
+    ) -> None:
         reason = str(error)
         self._count_refused()
         self._refused.add(f"from {client} for {project.name if project else 'no project'}: {reason}")
         if project is not None:
-            self._refusals.pop(project.id, None)
-            self._refusals[project.id] = Refusal(self._wall(), reason)
-            if len(self._refusals) > REFUSALS_LIMIT:
-                del self._refusals[next(iter(self._refusals))]
+            event, forge_id = self._forge.labels(headers)
+            self.refusals.add(project.id, self._wall(), error, client, event, forge_id, len(body))
+            self._news.add(project.id)
 
     def _told(self, error: SayciError, client: str) -> SayciError:
         if not isinstance(error, WrongSignature):

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sayci.web import bars, plot, sayings, validity, words
+from sayci.web import arrivals, bars, plot, sayings, validity, words
 from sayci.web.assets import Assets, packaged
 
 
@@ -103,10 +103,12 @@ class Look:
         ):
             self._templates.globals[name] = getattr(validity, name)
         self._templates.globals |= {
-            "can_be_replayed": sayings.can_be_replayed,
+            "can_be_replayed": arrivals.can_be_replayed,
             "doing": sayings.doing,
             "progress_words": sayings.progress,
-            "verdict": sayings.verdict,
+            "is_about_the_secret": arrivals.is_about_the_secret,
+            "verdict": arrivals.verdict,
+            "why_refused": arrivals.why_refused,
             "marks": sayings.MARKS,
         }
 

@@ -13,6 +13,7 @@ from sayci.inbox import Inbox
 from sayci.interfaces import Certificates, Isolation, LogStore, Store
 from sayci.outlook import Outlooks
 from sayci.people import People
+from sayci.refusals import Refusals
 from sayci.registry import Registry
 from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
@@ -46,7 +47,7 @@ class Pages:
     """Every page, put together.
 
     `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server; `certificates` are those
-    that it serves, and `ports` answers where it listens, in words.
+    that it serves, and `ports` answers where it listens, in words; `refusals` remembers what hooks have not taken.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Pages:
         reactor: IReactorTime,
         version: str,
         isolation: Isolation,
+        refusals: Refusals,
         certificates: Certificates = NO_CERTIFICATES,
         ports: Callable[[], Sequence[str]] = tuple,
     ) -> None:
@@ -98,7 +100,7 @@ class Pages:
         deploys.put_on(self._frame)
         reader = LogReader(logs)
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
-        DeliveryPages(store, inbox, links).put_on(self._frame)
+        DeliveryPages(store, inbox, refusals, changes, links).put_on(self._frame)
         LogPages(store, logs, reader, feeds, reactor).put_on(self._frame)
         SettingsPages(store, registry, links).put_on(self._frame)
         MemberPages(store, registry, people).put_on(self._frame)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sayci.build import Build, BuildState, Cause
-from sayci.delivery import Delivery, Verdict
 from sayci.outlook import Past
 from sayci.project import MirrorState, Project, Scope
 from sayci.step import CHECKOUT, DEPLOY, TEST, Result, Step, StepState
@@ -396,45 +395,3 @@ def saying_of_deploys(deploys: Sequence[Build], live: Build | None, now: float) 
 def given_to(scope: Scope) -> str:
     """Which steps are given a variable."""
     return {Scope.TEST: "test", Scope.DEPLOY: "deploy", Scope.BOTH: "test and deploy"}[scope]
-
-
-# ------------------------------------------------------------------------------------------------ deliveries
-
-
-def verdict(delivery: Delivery) -> tuple[str, str, str]:
-    """What became of a delivery: a mark, a word, and a sentence."""
-    told = delivery.explanation
-    match delivery.verdict:
-        case Verdict.BUILT:
-            return "success", "Built", f"as #{delivery.build_number}."
-        case Verdict.IGNORED:
-            return "skipped", "Ignored", told
-        case Verdict.SUPERSEDED:
-            return "skipped", "Not built", told or "A newer push to the same branch came before it was looked at."
-        case Verdict.FAILED:
-            return "error", "Failed", told
-        case Verdict.RECEIVED:
-            return "queued", "Received", "It is on disk, and will be looked at."
-
-
-def can_be_replayed(delivery: Delivery) -> bool:
-    """Whether it makes sense to have sayci look at a delivery again."""
-    return delivery.verdict in (Verdict.IGNORED, Verdict.SUPERSEDED, Verdict.FAILED)
-
-
-def saying_of_deliveries(deliveries: Sequence[Delivery]) -> Saying:
-    """What became of the newest delivery."""
-    if not deliveries:
-        return Saying("queued", "", "No delivery has arrived yet.", "The forge says hello when a webhook is made.")
-    newest = deliveries[0]
-    match newest.verdict:
-        case Verdict.BUILT:
-            return Saying("success", "The last delivery", f"was built as #{newest.build_number}.")
-        case Verdict.IGNORED:
-            return Saying("skipped", "The last delivery", "was ignored.", newest.explanation)
-        case Verdict.SUPERSEDED:
-            return Saying("skipped", "The last delivery", "was overtaken by a newer push.")
-        case Verdict.FAILED:
-            return Saying("error", "The last delivery", "could not be used:", newest.explanation)
-        case Verdict.RECEIVED:
-            return Saying("queued", "The last delivery", "is being looked at.")

@@ -96,8 +96,10 @@ def stamp(moment: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """The number with its noun: "1 build", "2 builds"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """The number with its noun: "1 build", "2 builds", "2 deliveries"."""
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("ry") else f"{number} {noun}s"
 
 
 def spelled(number: int) -> str:
