@@ -199,7 +199,9 @@ NOT_IN_THE_GALLERY = {
 def test_every_page_is_in_the_gallery():
     pages = {endpoint.removeprefix("GET ") for endpoint in PAGES if endpoint.startswith("GET ")}
     seen = {view.path.partition("?")[0].replace("{invitation}", "/sign-in/invitation") for view in town.PAGES.values()}
-    patterns = {page: re.sub(r"<number>", r"[0-9]+", re.sub(r"<project>", r"[a-z-]+", page)) for page in pages}
+    patterns = {
+        page: re.sub(r"<(number|delivery)>", r"[0-9]+", re.sub(r"<project>", r"[a-z-]+", page)) for page in pages
+    }
     missing = {page for page, pattern in patterns.items() if not any(re.fullmatch(pattern, path) for path in seen)}
     assert missing == NOT_IN_THE_GALLERY
 
