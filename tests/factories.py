@@ -231,9 +231,9 @@ def a_token(**fields: Any) -> Token:
 CHEAP = Cost(n=2**4, r=1, p=1)
 
 
-def some_people(store: Any, sign_in: Any, clock: Any) -> People:
+def some_people(store: Any, sign_in: Any, bus: Any, clock: Any) -> People:
     """People whose passwords are hashed cheaply and at once."""
-    return People(store, sign_in, Passwords(maybeDeferred, cost=CHEAP), clock, clock)
+    return People(store, sign_in, Passwords(maybeDeferred, cost=CHEAP), bus, clock, clock)
 
 
 def a_store(directory: Path, clock: Clock | None = None) -> SqlStore:

@@ -31,13 +31,13 @@ async def store(tmp_path, clock):
 
 
 @pytest.fixture
-def sign_in(store, clock):
-    return SignIn(store, clock.seconds)
+def sign_in(store, bus, clock):
+    return SignIn(store, bus, clock.seconds)
 
 
 @pytest.fixture
-def people(store, sign_in, clock):
-    return some_people(store, sign_in, clock.seconds)
+def people(store, sign_in, bus, clock):
+    return some_people(store, sign_in, bus, clock.seconds)
 
 
 async def a_person(people, name="ada", role=Access.READ, password=GOOD):

@@ -84,8 +84,8 @@ def shelf(clock):
 
 
 @pytest.fixture
-def sign_in(shelf, clock):
-    return SignIn(shelf, clock.seconds)
+def sign_in(shelf, bus, clock):
+    return SignIn(shelf, bus, clock.seconds)
 
 
 @pytest_twisted.ensureDeferred

@@ -85,6 +85,14 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What somebody is known by, as it is kept: the digest of a session's secret, or of a token's."""
+
+    digest: bytes
+    is_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A credential of a program as it is listed: without the secret.  Times are seconds since the epoch."""
 

@@ -45,8 +45,22 @@ class ProjectRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessChanged:
+    """What somebody may do has changed, or a session or token has ended.
+
+    It is about a person, about the credential of that digest, or, with neither, about anybody.  Whoever changes access
+    publishes it once the change is on disk; feeds whose readers may not read any more end by it.
+    """
+
+    person_id: int | None = None
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusesDue:
     """There is at least one commit status in the outbox that may be posted now."""
 
 
-Event = BuildChanged | DeliveryChanged | DeliveryRefused | ProjectChanged | ProjectRemoved | StatusesDue
+Event = (
+    BuildChanged | DeliveryChanged | DeliveryRefused | ProjectChanged | ProjectRemoved | AccessChanged | StatusesDue
+)

@@ -507,12 +507,15 @@ class Store(Protocol):
         """By id."""
         ...
 
-    async def remove_token(self, token_id: int) -> None:
-        """Raises UnknownToken."""
+    async def remove_token(self, token_id: int) -> bytes:
+        """Answers its digest.  Raises UnknownToken."""
         ...
 
-    async def actor_of_token(self, digest: bytes, now: float) -> Actor | None:
-        """Who holds the token of that digest; None when there is none or it has expired.  Answers from memory if it can."""
+    async def actor_of_token(self, digest: bytes, now: float, *, is_use: bool = True) -> Actor | None:
+        """Who holds the token of that digest; None when there is none or it has expired.  Answers from memory if it can.
+
+        `is_use`: to be noted as its last use.
+        """
         ...
 
     async def add_sign_in_code(self, digest: bytes, expires_at: float) -> None:
@@ -531,10 +534,10 @@ class Store(Protocol):
         """Keep a session of the pages."""
         ...
 
-    async def actor_of_session(self, digest: bytes, now: float) -> Actor | None:
+    async def actor_of_session(self, digest: bytes, now: float, *, is_use: bool = True) -> Actor | None:
         """Whose session it is; None when there is none, it has expired, or nobody has used it for SESSION_IDLE seconds.
 
-        A person's access is that of the role as it is now.  Answers from memory if it can.
+        A person's access is that of the role as it is now.  Answers from memory if it can.  `is_use`: as above.
         """
         ...
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sayci.account import Access, Actor, Origin, digest_of, new_secret
+from sayci.bus import Bus
 from sayci.errors import Forbidden, Unauthenticated
+from sayci.event import AccessChanged
 from sayci.interfaces import Store
 from sayci.passwords import Passwords
-from sayci.person import PASSWORD_MOST, Person, check_password, check_person_name
+from sayci.person import PASSWORD_MOST, Member, Person, check_password, check_person_name
 from sayci.sign_in import DAY, SECRET_LIMIT, SignIn
 from sayci.tries import WrongTries
 
@@ -26,7 +28,8 @@ class People:
     """Invites people, and knows them by name and password.
 
     Wrong tries count against the client's address and against the name, whether or not somebody has it; an answer takes as
-    long for a name that nobody has.  `clock` is the seconds since the epoch, `steady` those of a clock that nobody sets.
+    long for a name that nobody has.  The bus is told of whom the access has changed.  `clock` is the seconds since the
+    epoch, `steady` those of a clock that nobody sets.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class People:
         store: Store,
         sign_in: SignIn,
         passwords: Passwords,
+        bus: Bus,
         clock: Callable[[], float],
         steady: Callable[[], float],
     ) -> None:
         self._store = store
         self._sign_in = sign_in
         self._passwords = passwords
+        self._bus = bus
         self._clock = clock
         self._addresses = WrongTries(steady)
         self._names = WrongTries(steady, burst=NAME_BURST, refill=NAME_REFILL)
@@ -67,11 +72,25 @@ class People:
 
     async def set_role(self, name: str, role: Access) -> Person:
         """Raises UnknownPerson, and LastAdmin for the last one."""
-        return await self._store.set_role(name, role)
+        person = await self._store.set_role(name, role)
+        self._bus.publish(AccessChanged(person.id))
+        return person
 
     async def remove(self, name: str) -> None:
         """With all sessions.  Raises UnknownPerson, and LastAdmin for the last one."""
+        person = await self._store.person(name)
         await self._store.remove_person(name)
+        self._bus.publish(AccessChanged(person.id))
+
+    async def set_member(self, project_id: int, name: str, role: Access | None) -> Member | None:
+        """Grant somebody a role in a project, or none any more.
+
+        Raises UnknownPerson, also for who has no role to be taken away, and UnknownProject.
+        """
+        person = await self._store.person(name)
+        member = await self._store.set_member(project_id, name, role)
+        self._bus.publish(AccessChanged(person.id))
+        return member
 
     # -- what they do themselves
 
@@ -96,6 +115,7 @@ class People:
         accepted = await self._store.accept_invitation(digest_of(code), kept, self._clock())
         if accepted is None:
             raise Unauthenticated(_NO_INVITATION)
+        self._bus.publish(AccessChanged(accepted.id))
         return await self._begin(accepted, origin)
 
     async def session_by_password(self, name: str, password: str, origin: Origin) -> tuple[str, Actor]:
@@ -114,6 +134,7 @@ class People:
         person = await self._checked(actor.name, old, origin.address)
         kept = await self._passwords.hash(check_password(new, person.name))
         await self._store.set_password(person.id, kept, ends_sessions=True)
+        self._bus.publish(AccessChanged(person.id))
         return await self._begin(person, origin)
 
     async def _checked(self, name: str, password: str, address: str) -> Person:

@@ -254,6 +254,7 @@ class Sayci(Service):
             people=people,
             logs=logs,
             feeds=api.feeds,
+            gate=api.gate,
             bus=bus,
             links=api.links,
             clock=time.time,
@@ -307,9 +308,9 @@ class Sayci(Service):
 
     def _accounts(self, store: SqlStore, threads: ThreadPool) -> tuple[SignIn, People]:
         clocks = (time.time, self._reactor.seconds)
-        sign_in = SignIn(store, *clocks)
+        sign_in = SignIn(store, self._bus, *clocks)
         passwords = Passwords(partial(deferToThreadPool, self._reactor, threads))
-        return sign_in, People(store, sign_in, passwords, *clocks)
+        return sign_in, People(store, sign_in, passwords, self._bus, *clocks)
 
     def _limits(self) -> Limits:
         stated = self.settings.limits

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sayci.account import TOKEN_PREFIX, Access, Actor, Origin, Token, digest_of, new_secret
+from sayci.account import TOKEN_PREFIX, Access, Actor, Credential, Origin, Token, digest_of, new_secret
+from sayci.bus import Bus
 from sayci.errors import Invalid, Unauthenticated
+from sayci.event import AccessChanged
 from sayci.interfaces import Store
 from sayci.tries import WrongTries
 
@@ -42,11 +44,14 @@ class SignIn:
     """Makes and knows the credentials of people and programs.
 
     `clock` is the seconds since the epoch, `steady` those of a clock that nobody sets, by which wrong tries are counted.
-    `address` is the client's: they are counted for each.
+    `address` is the client's: they are counted for each.  The bus is told what ends.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float], steady: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, store: Store, bus: Bus, clock: Callable[[], float], steady: Callable[[], float] | None = None
+    ) -> None:
         self._store = store
+        self._bus = bus
         self._clock = clock
         self._codes = WrongTries(steady or clock)
         self._tokens = WrongTries(steady or clock)
@@ -111,7 +116,18 @@ class SignIn:
 
     async def sign_out(self, secret: str) -> None:
         """End a session; nothing if there is none."""
-        await self._store.remove_session(digest_of(secret))
+        digest = digest_of(secret)
+        await self._store.remove_session(digest)
+        self._bus.publish(AccessChanged(digest=digest))
+
+    async def remove_token(self, token_id: int) -> None:
+        """From now on it is not known any more.  Raises UnknownToken."""
+        self._bus.publish(AccessChanged(digest=await self._store.remove_token(token_id)))
+
+    async def still(self, credential: Credential) -> Actor | None:
+        """Whose credential it is by now, None when it is nobody's any more; to ask is no use of it."""
+        known = self._store.actor_of_token if credential.is_token else self._store.actor_of_session
+        return await known(credential.digest, self._clock(), is_use=False)
 
     async def _use(self, code: str, address: str) -> None:
         self._codes.check(address)

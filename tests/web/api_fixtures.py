@@ -147,8 +147,8 @@ class House:
 
     def __init__(self, store, ledger, bus, sources, logs, http):
         self.store, self.ledger, self.bus, self.sources, self.logs = store, ledger, bus, sources, logs
-        self.sign_in = SignIn(store, lambda: NOW)
-        self.people = factories.some_people(store, self.sign_in, lambda: NOW)
+        self.sign_in = SignIn(store, bus, lambda: NOW)
+        self.people = factories.some_people(store, self.sign_in, bus, lambda: NOW)
         # No slot: builds wait until the test moves them.
         self.scheduler = Scheduler(store, ledger, sources, bus, reactor, slots=0, runner_of=_nobody)
         self.registry = Registry(

@@ -37,6 +37,7 @@ from sayci.scheduler import Scheduler
 from sayci.sign_in import SignIn
 from sayci.step import Result, StepState
 from sayci.web.events import Feeds
+from sayci.web.gate import Gate
 from sayci.web.pages import Pages
 from sayci.web.wire import Links, of_build
 from tests.factories import NOW, new_build, new_delivery, settings, some_people
@@ -317,14 +318,17 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     forge: Any = FakeForge()
     inbox = Inbox(store, ledger, forge, reactor)
     links = Links(lambda: public_url or served.url(""))
-    feeds = Feeds(
-        store, logs, bus, reactor, lambda build: of_build(build, links, logs.size, scheduler.why_waiting(build))
-    )
     now = [NOW + 120]
     certificates = Listed()
-    sign_in = SignIn(store, lambda: now[0])
+    sign_in = SignIn(store, bus, lambda: now[0])
+    gate = Gate(store, sign_in)
+    feeds = Feeds(
+        *(store, logs, bus, reactor),
+        lambda build: of_build(build, links, logs.size, scheduler.why_waiting(build)),
+        gate,
+    )
     outlooks = Outlooks(store.outlooks, bus)
-    people = some_people(store, sign_in, lambda: now[0])
+    people = some_people(store, sign_in, bus, lambda: now[0])
     refusals = Refusals()
     pages = Pages(
         store=store,
@@ -336,6 +340,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         people=people,
         logs=logs,
         feeds=feeds,
+        gate=gate,
         bus=bus,
         links=links,
         clock=lambda: now[0],

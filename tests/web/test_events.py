@@ -257,12 +257,13 @@ async def test_silence_is_broken_by_a_comment(house, serve, clock):
     readers = [await house.watch(LOG, served), await house.watch(BUILD, served)]
     for reader in readers:
         await reader.until(lambda data: data.endswith(b"\n\n") and b"retry" in data)
-    await until(lambda: len(clock.getDelayedCalls()) == 3)  # two that wait, and one that looks at the log
+    # Two that wait, one that looks at the log, and one at who reads.
+    await until(lambda: len(clock.getDelayedCalls()) == 4)
     for count in (1, 2):
         clock.pump([LOOK] * int(HEARTBEAT / LOOK + 1))
         for reader in readers:
             await reader.until(lambda data, count=count: data.count(b":\n\n") == count)
-        await until(lambda: len(clock.getDelayedCalls()) == 3)
+        await until(lambda: len(clock.getDelayedCalls()) == 4)
 
 
 @pytest_twisted.ensureDeferred

@@ -63,10 +63,13 @@ def all_tokens(connection: Connection) -> Sequence[Token]:
     return [Token(*row) for row in connection.execute(_TOKENS.order_by(tokens.c.id))]
 
 
-def remove_token(connection: Connection, token_id: int) -> None:
-    """Raises UnknownToken."""
-    if not connection.execute(sa.delete(tokens).where(tokens.c.id == token_id)).rowcount:
+def remove_token(connection: Connection, token_id: int) -> bytes:
+    """Its digest.  Raises UnknownToken."""
+    removed = sa.delete(tokens).where(tokens.c.id == token_id).returning(tokens.c.digest)
+    digest = connection.execute(removed).scalar_one_or_none()
+    if digest is None:
         raise UnknownToken("no such token", token_id)
+    return bytes(digest)
 
 
 def holder(connection: Connection, digest: bytes) -> Known | None:

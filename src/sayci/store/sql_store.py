@@ -371,18 +371,18 @@ class SqlStore:
         """By id."""
         return await self._read(people.all_tokens)
 
-    async def remove_token(self, token_id: int) -> None:
+    async def remove_token(self, token_id: int) -> bytes:
         """Raises UnknownToken."""
-        await self._write(lambda connection: people.remove_token(connection, token_id), self._tokens)
+        return await self._write(lambda connection: people.remove_token(connection, token_id), self._tokens)
 
-    async def actor_of_token(self, digest: bytes, now: float) -> Actor | None:
+    async def actor_of_token(self, digest: bytes, now: float, *, is_use: bool = True) -> Actor | None:
         """From memory after the first time; that it was used is noted at most once a minute."""
         ticket = self._tokens.ticket
         known = self._tokens.get(digest) or await self._read(lambda connection: people.holder(connection, digest))
         if known is None:
             return None
         actor = known.at(now)
-        if actor is not None and now - known.last_used_at >= USE_NOTED_EVERY:
+        if is_use and actor is not None and now - known.last_used_at >= USE_NOTED_EVERY:
             self._note_use(known.id, now)
             known = replace(known, last_used_at=now)
         self._tokens.put(ticket, digest, known)
@@ -408,14 +408,14 @@ class SqlStore:
         """Keep a session."""
         await self._write(lambda connection: people.add_session(connection, digest, actor, now, expires_at, origin))
 
-    async def actor_of_session(self, digest: bytes, now: float) -> Actor | None:
+    async def actor_of_session(self, digest: bytes, now: float, *, is_use: bool = True) -> Actor | None:
         """From memory after the first time; that it was used is noted at most once in SESSION_NOTED_EVERY seconds."""
         ticket = self._sessions.ticket
         known = self._sessions.get(digest) or await self._read(lambda connection: people.of_session(connection, digest))
         if known is None:
             return None
         actor = known.at(now)
-        if actor is not None and now - known.last_used_at >= SESSION_NOTED_EVERY:
+        if is_use and actor is not None and now - known.last_used_at >= SESSION_NOTED_EVERY:
             noted = self._write(lambda connection: people.used_session(connection, digest, now))
             noted.addErrback(lambda failure: self._log.failure("cannot note the use of a session", failure))
             known = replace(known, last_used_at=now)

@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
-from sayci.account import Access, Actor
+from sayci.account import Access, Actor, Credential, digest_of
 from sayci.build import Build
 from sayci.bus import Bus
 from sayci.inbox import Inbox
@@ -70,9 +70,9 @@ _UNSAID = Isolation(False, "Nobody has said what keeps builds from this server")
 class Api:
     """The application.  `app` has its routes; `resource()` serves them, wherever in the tree of addresses it is put.
 
-    `public_url` answers the address by which the world reaches this server.  `feeds` serves the live feeds, here and for
-    the pages; `shown` makes a build's JSON.  `isolation` is what keeps builds from this server; `certificates` are those
-    that it serves.
+    `public_url` answers the address by which the world reaches this server.  `feeds` serves the live feeds and `gate` lets
+    requests pass, here and for the pages; `shown` makes a build's JSON.  `isolation` is what keeps builds from this
+    server; `certificates` are those that it serves.
     """
 
     def __init__(
@@ -94,15 +94,15 @@ class Api:
     ) -> None:
         self.app = Klein()
         self.links = wire.Links(public_url)
-        self.feeds = Feeds(store, logs, bus, clock, self.shown)
+        self.gate = Gate(store, sign_in)
+        self.feeds = Feeds(store, logs, bus, clock, self.shown, self.gate)
         self._scheduler = scheduler
         self._sign_in = sign_in
-        self._gate = Gate(store)
         self._logs = logs
         parts = (
             api_access.AccessApi(store, sign_in, version),
             api_people.PeopleApi(people, self.links),
-            api_members.MembersApi(store),
+            api_members.MembersApi(store, people),
             api_projects.ProjectsApi(store, registry, self.links),
             api_builds.BuildsApi(store, scheduler, logs, self.feeds, self.shown),
             api_logs.LogsApi(store, logs, self.feeds, clock),
@@ -142,19 +142,21 @@ class Api:
         self.app.route(address, methods=[route.method], endpoint=route.name)(serve)
 
     async def _serve(self, route: Route, part: object, request: Request, path: dict[str, str]) -> bytes | None:
-        actor = await self._actor(route, request)
+        actor, credential = await self._known(route, request)
         if route.access is not None:
-            await self._gate.admit(actor, route.access, path.get("project"))
+            await self.gate.admit(request, actor, credential, route.access, path.get("project"))
         call = Call(route, request, actor or _NOBODY, path)
         given = () if route.body is None else (read_json(request, route.body),)
         work = route.handler(part, call, *given)
         return _answered(route, request, await _done(route, work))
 
-    async def _actor(self, route: Route, request: Request) -> Actor | None:
-        """Who holds the credential; None for a stranger, who may look at what is public."""
+    async def _known(self, route: Route, request: Request) -> tuple[Actor | None, Credential | None]:
+        """Who holds the credential, and that; None for a stranger, who may look at what is public."""
         if route.access is None or not request.requestHeaders.hasHeader(b"authorization"):
-            return None
-        return await self._sign_in.actor_of_token(bearer_of(request), address=client_of(request))
+            return None, None
+        secret = bearer_of(request)
+        actor = await self._sign_in.actor_of_token(secret, address=client_of(request))
+        return actor, Credential(digest_of(secret), is_token=True)
 
 
 def routes() -> list[Route]:

@@ -56,4 +56,4 @@ class AccessApi:
     @table.route("DELETE", "/api/v1/tokens/{id}", Access.ADMIN, "Remove a token", TOKEN, code=204)
     async def remove_token(self, call: Call) -> None:
         """From now on it is not known any more."""
-        await self._store.remove_token(call[TOKEN])
+        await self._sign_in.remove_token(call[TOKEN])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sayci.account import Access
 from sayci.interfaces import Store
+from sayci.people import People
 from sayci.person import Member, project_role_of
 from sayci.web import wire
 from sayci.web.reading import PERSON, PROJECT
@@ -18,8 +19,9 @@ _MEMBER = _MEMBERS + "/{person}"
 class MembersApi:
     """What an admin grants in single projects."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, people: People) -> None:
         self._store = store
+        self._people = people
 
     @table.route("GET", _MEMBERS, Access.ADMIN, "List a project's members", PROJECT, answer=wire.Listing[wire.Member])
     async def list_members(self, call: Call) -> wire.Listing[wire.Member]:
@@ -41,11 +43,11 @@ class MembersApi:
         """With this role, in the place of an earlier one."""
         project = await self._store.project(call[PROJECT])
         role = project_role_of(body.role)
-        member = await self._store.set_member(project.id, call[PERSON], role)
+        member = await self._people.set_member(project.id, call[PERSON], role)
         return wire.of_member(member or Member(call[PERSON], role))
 
     @table.route("DELETE", _MEMBER, Access.ADMIN, "Take somebody's membership back", PROJECT, PERSON, code=204)
     async def remove_member(self, call: Call) -> None:
         """In open sessions too."""
         project = await self._store.project(call[PROJECT])
-        await self._store.set_member(project.id, call[PERSON], None)
+        await self._people.set_member(project.id, call[PERSON], None)

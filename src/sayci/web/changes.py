@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
 from sayci.bus import Bus
-from sayci.event import DeliveryRefused, Event, StatusesDue
+from sayci.event import AccessChanged, DeliveryRefused, Event, StatusesDue
 from sayci.web.events import HEARTBEAT, Bell, Feeds, frame
 
 #: Seconds between two events at least: what changes meanwhile is told by one.
@@ -34,7 +34,7 @@ class Changes:
 
         def ring(event: Event) -> None:
             # What was refused anybody may have sent: it is told where somebody looks at the project, and nowhere else.
-            if not isinstance(event, StatusesDue | DeliveryRefused) or project_id is not None:
+            if not isinstance(event, StatusesDue | AccessChanged | DeliveryRefused) or project_id is not None:
                 bell.ring()
 
         unsubscribe = self._bus.subscribe(ring, project_id=project_id)
@@ -43,8 +43,6 @@ class Changes:
                 while True:
                     await outlet.ready()
                     heard = await bell.wait(HEARTBEAT)
-                    if self._feeds.is_closed:
-                        return
                     if heard:
                         outlet.write(frame({}, event="change"))
                         await deferLater(self._clock, PAUSE)

@@ -26,7 +26,9 @@ from sayci.interfaces import LogStore, Store
 from sayci.step import Result, Step, StepState
 from sayci.web import wire
 from sayci.web.answer import set_header
-from sayci.web.outlet import Outlet
+from sayci.web.gate import Gate, admission_of
+from sayci.web.outlet import Outlet, Over
+from sayci.web.readers import Readers
 
 CONTENT_TYPE = "text/event-stream"
 #: Seconds of silence after which a comment is sent: proxies close what says nothing, and the dead are found.
@@ -70,7 +72,13 @@ class Bell:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._rung = False
+        self._over: Over | None = None
         self._waiting: Deferred[None] | None = None
+
+    def end(self, over: Over) -> None:
+        """There will be no more, whatever has been rung."""
+        self._over = over
+        self._wake()
 
     def ring(self) -> None:
         """There is news."""
@@ -78,8 +86,8 @@ class Bell:
         self._wake()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for news, at most so long; whether there are any."""
-        if not self._rung:
+        """Wait for news, at most so long; whether there are any.  Raises Over."""
+        if not self._rung and self._over is None:
             self._waiting = Deferred()
             timer = self._clock.callLater(seconds, self._wake)
             try:
@@ -88,6 +96,8 @@ class Bell:
                 self._waiting = None
                 if timer.active():
                     timer.cancel()
+        if self._over is not None:
+            raise self._over
         heard, self._rung = self._rung, False
         return heard
 
@@ -203,7 +213,7 @@ class Following:
 class Feeds:
     """Serves the feeds; one for the whole server, so that their number is bounded and logs are looked at once.
 
-    Whoever calls has checked who asks.  `shown` makes a build's JSON.
+    Who asks has come through the gate; a feed ends when that reader would not any more.  `shown` makes a build's JSON.
     """
 
     def __init__(
@@ -213,12 +223,12 @@ class Feeds:
         bus: Bus,
         clock: IReactorTime,
         shown: Callable[[Build], wire.Build],
+        gate: Gate,
         *,
         limit: int = FEEDS_LIMIT,
     ) -> None:
-        self.open = 0
-        self._bells: set[Bell] = set()
         self._closed = False
+        self._readers = Readers(gate, bus, clock)
         self.watched = WatchedLogs(logs, clock)
         self._store = store
         self._bus = bus
@@ -229,13 +239,12 @@ class Feeds:
     def close(self) -> None:
         """Bring every feed to its end, in the middle of what it tells; whoever reads comes back to the next server."""
         self._closed = True
-        for bell in list(self._bells):
-            bell.ring()
+        self._readers.close()
 
     @property
-    def is_closed(self) -> bool:
-        """Whether every feed is to end."""
-        return self._closed
+    def open(self) -> int:
+        """How many there are now."""
+        return len(self._readers)
 
     async def stream_build(self, request: Request, build: Build) -> None:
         """Send the build at once and whenever it changes, as ``event: build``; ends after the finished one.
@@ -249,8 +258,6 @@ class Feeds:
             while True:
                 await outlet.ready()
                 heard = await bell.wait(HEARTBEAT)
-                if self._closed:
-                    return
                 if not heard:
                     outlet.write(b":\n\n")
                     continue
@@ -286,8 +293,6 @@ class Feeds:
         """Send one attempt's log; false when another attempt has begun."""
         while not attempt.is_void:
             await outlet.ready()
-            if self._closed:
-                return True
             chunk, is_last = await attempt.part(offset)
             if chunk.end > offset:
                 outlet.write(frame({"start": offset, "end": chunk.end, "text": chunk.text}, offset=chunk.end))
@@ -303,26 +308,34 @@ class Feeds:
     def opened(self, request: Request, bell: Bell) -> Iterator[Outlet]:
         """An answer that is a feed, and counts as one; raises Unavailable when too many are open.
 
-        `bell` is rung when all feeds are to end: see `is_closed`.
+        Within the block, waiting for `bell` or for the outlet raises Over when the feed is to end: because the server
+        does, or the reader may not read it any more, who is told so by ``event: closed``.  It ends with the block.
         """
         if self._closed:
             raise Unavailable("the server is about to end; come back to the next one")
         if self.open >= self._limit:
             raise Unavailable("too many feeds are open; try again later")
-        self.open += 1
-        self._bells.add(bell)
-        try:
-            request.setResponseCode(200)
-            set_header(request, "Content-Type", CONTENT_TYPE)
-            set_header(request, "Cache-Control", "no-store")
-            set_header(request, "X-Content-Type-Options", "nosniff")
-            set_header(request, "X-Accel-Buffering", "no")
-            with Outlet(request, self.clock) as outlet:
-                outlet.write(b"retry: %d\n\n" % COME_BACK)
-                yield outlet
-        finally:
-            self.open -= 1
-            self._bells.discard(bell)
+        admission = admission_of(request)
+        request.setResponseCode(200)
+        set_header(request, "Content-Type", CONTENT_TYPE)
+        set_header(request, "Cache-Control", "no-store")
+        set_header(request, "X-Content-Type-Options", "nosniff")
+        set_header(request, "X-Accel-Buffering", "no")
+        with Outlet(request, self.clock) as outlet:
+
+            def end(reason: str) -> None:
+                over = Over(reason)
+                bell.end(over)
+                outlet.end(over)
+
+            outlet.write(b"retry: %d\n\n" % COME_BACK)
+            with self._readers.reading(admission, end):
+                try:
+                    yield outlet
+                except Over as over:
+                    (reason,) = over.args
+                    if reason:
+                        request.write(frame({"reason": reason}, event="closed"))
 
     @contextmanager
     def followed(self, build: Build, bell: Bell) -> Iterator[Following]:

@@ -140,9 +140,9 @@ class Frame:
             form = form_wanted(request)
             actor = None
             try:
-                actor = await self._sessions.reader_of(request)
-                if actor is not None or not for_strangers:
-                    await self._gate.admit(actor, access, parts.get("project"))
+                actor, credential = await self._sessions.reader_of(request)
+                name = parts.get("project")
+                await self._gate.admit(request, actor, credential, access, name, for_strangers=for_strangers)
                 visit = Visit(request, actor or NOBODY)
                 if form == JSON and path in self._json:
                     return await self._json[path](visit, parts)
@@ -168,9 +168,9 @@ class Frame:
         async def run(request: Request, **parts: str) -> bytes | None:
             actor = None
             try:
-                actor = await self._sessions.reader_of(request, takes_basic=True)
-                if actor is not None or not for_strangers:
-                    await self._gate.admit(actor, access, parts.get("project"))
+                actor, credential = await self._sessions.reader_of(request, takes_basic=True)
+                name = parts.get("project")
+                await self._gate.admit(request, actor, credential, access, name, for_strangers=for_strangers)
                 return self._respond(request, await handler(Visit(request, actor or NOBODY), **parts), actor)
             except SayciError as error:
                 body = problem_of(request, error)
@@ -190,7 +190,8 @@ class Frame:
                 return self._respond(request, SeeOther("/sign-in"), None)
             form = read_form(request)
             self._sessions.check_form(request, form)
-            await self._gate.admit(actor, access, parts.get("project"))
+            credential = self._sessions.credential_of(request)
+            await self._gate.admit(request, actor, credential, access, parts.get("project"))
             return self._respond(request, await shielded(handler(Visit(request, actor, form), **parts)), actor)
 
         self._route("POST", path, run)

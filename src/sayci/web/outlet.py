@@ -18,6 +18,10 @@ PATIENCE = 60.0
 CHUNK = 64 * 1024
 
 
+class Over(Exception):
+    """The feed is to end, whatever is left to tell; the argument says why: see readers.py."""
+
+
 @implementer(IPushProducer)
 class Outlet:
     """The way out to one reader; within its `with` block the transport says when it wants more.
@@ -33,6 +37,7 @@ class Outlet:
         self._patience = patience
         self._paused = False
         self._waiting: Deferred[bool] | None = None
+        self._over: Over | None = None
 
     def __enter__(self) -> Self:
         self.request.registerProducer(self, True)
@@ -44,9 +49,22 @@ class Outlet:
         if self.request.channel is not None:
             self.request.unregisterProducer()
 
+    def end(self, over: Over) -> None:
+        """Take nothing more; a reader that has not taken what it was sent is cut off."""
+        self._over = over
+        self._wake(taken=False)
+
+    def _check(self) -> None:
+        if self._over is not None:
+            raise self._over
+
     async def ready(self) -> None:
-        """Wait until the reader has taken what it was sent; one that takes nothing for too long is cut off."""
+        """Wait until the reader has taken what it was sent; one that takes nothing for too long is cut off.
+
+        Raises Over.
+        """
         if not self._paused:
+            self._check()
             return
         self._waiting = Deferred()
         timer = self._clock.callLater(self._patience, self._wake, taken=False)
@@ -60,7 +78,8 @@ class Outlet:
             await cut_off(self.request)
 
     def write(self, data: bytes) -> None:
-        """Send `data` after what was sent before."""
+        """Send `data` after what was sent before.  Raises Over."""
+        self._check()
         self.request.write(data)
 
     def _wake(self, *, taken: bool) -> None:

@@ -67,10 +67,6 @@ class _Void(Exception):
     """Another attempt has begun: what was told is of no use any more."""
 
 
-class _Closed(Exception):
-    """The server is about to end; the browser comes back to the next one."""
-
-
 class _Told:
     """One reader of one build."""
 
@@ -109,8 +105,6 @@ class _Told:
         except _Void:
             self._outlet.write(frame(None, event="restart"))
             return
-        except _Closed:
-            return
         self._outlet.write(frame(None, event="end"))
 
     def _first_open(self) -> int:
@@ -121,9 +115,7 @@ class _Told:
         return self._following.build.step(name)
 
     def _news(self) -> None:
-        """Tell how the build is, if that has changed.  Raises _Void, _Closed."""
-        if self._feeds.is_closed:
-            raise _Closed
+        """Tell how the build is, if that has changed.  Raises _Void."""
         build = self._following.build
         if build.attempt != self._attempt:
             raise _Void

@@ -62,6 +62,7 @@ class Pages:
         people: People,
         logs: LogStore,
         feeds: Feeds,
+        gate: Gate,
         bus: Bus,
         links: Links,
         clock: Callable[[], float],
@@ -83,7 +84,7 @@ class Pages:
         forms = PagesJson(store, outlooks, home, project, deploys, server, feeds.shown, links, clock).forms()
         self._frame = Frame(
             self._sessions,
-            Gate(store),
+            gate,
             Look(self._assets),
             clock=clock,
             traffic=scheduler.waiting_and_running,

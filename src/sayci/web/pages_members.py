@@ -67,7 +67,7 @@ class MemberPages:
         known = await self._store.project(PROJECT.read(project))
         try:
             name = PERSON.read(visit.form.get("name", "").strip())
-            await self._store.set_member(known.id, name, project_role_of(visit.form.get("role", "")))
+            await self._people.set_member(known.id, name, project_role_of(visit.form.get("role", "")))
         except (Invalid, UnknownPerson) as error:
             return await self._page(known, Advice(member=sentence(error)))
         return self._back(known)
@@ -76,7 +76,7 @@ class MemberPages:
         """Take it back."""
         del visit
         known = await self._store.project(PROJECT.read(project))
-        await self._store.set_member(known.id, PERSON.read(person), None)
+        await self._people.set_member(known.id, PERSON.read(person), None)
         return self._back(known)
 
     @staticmethod

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from twisted.web.server import Request
 
-from sayci.account import Actor, Origin, new_secret
+from sayci.account import Actor, Credential, Origin, digest_of, new_secret
 from sayci.errors import Forbidden
 from sayci.sign_in import DAY, SECRET_LIMIT, SESSION_LIFETIME, SignIn
 from sayci.web.browsers import browser_of
@@ -76,15 +76,21 @@ class Sessions:
         secret = self._cookie(request, SESSION_COOKIE)
         return await self._sign_in.actor_of_session(secret) if _SECRET.match(secret) else None
 
-    async def reader_of(self, request: Request, *, takes_basic: bool = False) -> Actor | None:
-        """Who asks to look at something: whoever holds the token that the request brings, else whose session it is.
+    async def reader_of(self, request: Request, *, takes_basic: bool = False) -> tuple[Actor | None, Credential | None]:
+        """Who asks to look at something, and known by what: by the token that is brought, else by the session.
 
         `takes_basic` as in reading.token_of.  Raises Unauthenticated and TooOften for a token that is not known.
         """
         token = token_of(request, takes_basic=takes_basic)
-        if token is None:
-            return await self.actor_of(request)
-        return await self._sign_in.actor_of_token(token, address=client_of(request))
+        if token is not None:
+            actor = await self._sign_in.actor_of_token(token, address=client_of(request))
+            return actor, Credential(digest_of(token), is_token=True)
+        session = await self.actor_of(request)
+        return session, None if session is None else self.credential_of(request)
+
+    def credential_of(self, request: Request) -> Credential:
+        """What `actor_of` knows somebody by."""
+        return Credential(digest_of(self._cookie(request, SESSION_COOKIE)))
 
     async def begin(self, request: Request, secret: str) -> None:
         """Give the browser a session that was just made, in the place of the one that it has."""

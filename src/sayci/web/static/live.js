@@ -118,6 +118,11 @@
     gone = 0;
     if (lost) lost.hidden = true;
   });
+  // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
+  feed.addEventListener("closed", () => {
+    feed.close();
+    setTimeout(() => location.reload(), 300 + Math.random() * 1200);
+  });
   feed.addEventListener("error", () => { gone = gone || Date.now(); });
   setInterval(() => {
     if (!gone || !lost || Date.now() - gone < 3000) return;

@@ -379,6 +379,11 @@
       if (told !== shape) { shape = told; refreshSoon(); }
     });
     feed.addEventListener("restart", reload);
+    // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
+    feed.addEventListener("closed", () => {
+      feed.close();
+      setTimeout(() => location.reload(), 300 + Math.random() * 1200);
+    });
     feed.addEventListener("end", () => { feed.close(); logs.dataset.state = "ended"; refreshSoon(); });
     feed.addEventListener("open", () => { logs.dataset.state = "live"; sayFollowing(); });
     feed.addEventListener("error", () => {
