@@ -61,6 +61,4 @@ class StatusesDue:
     """There is at least one commit status in the outbox that may be posted now."""
 
 
-Event = (
-    BuildChanged | DeliveryChanged | DeliveryRefused | ProjectChanged | ProjectRemoved | AccessChanged | StatusesDue
-)
+Event = BuildChanged | DeliveryChanged | DeliveryRefused | ProjectChanged | ProjectRemoved | AccessChanged | StatusesDue
