@@ -27,6 +27,8 @@ GOOD = "correct horse battery"
 #: What each page takes: who may ask for it.
 PAGES = {
     "GET /": "home",
+    "GET /feed.atom": "home",
+    "GET /cc.xml": "home",
     "GET /sign-in": "open",
     "POST /sign-in": "open",
     "GET /sign-in/invitation": "open",
@@ -44,6 +46,8 @@ PAGES = {
     "POST /settings/people/<person>/remove": "admin",
     "GET /<project>": "look",
     "GET /<project>/badge.svg": "look",
+    "GET /<project>/feed.atom": "look",
+    "GET /<project>/cc.xml": "look",
     "GET /<project>/<number>": "look",
     "GET /<project>/<number>/<step>.log": "look",
     "GET /<project>/<number>/<step>/lines": "look",
@@ -160,6 +164,8 @@ def decision_of(seen):
         return NO
     if seen.code == 404 and "There is no project" in seen.text:
         return HIDDEN
+    if "json" in seen.header("content-type"):
+        return told_decision_of(seen)
     return YES
 
 
@@ -189,6 +195,10 @@ def routes_of(pages):
 #: What is not a page for eyes, or is looked at by tests of its own.
 NOT_IN_THE_GALLERY = {
     "/static/<name>",
+    "/feed.atom",
+    "/cc.xml",
+    "/<project>/feed.atom",
+    "/<project>/cc.xml",
     "/<project>/badge.svg",
     "/<project>/<number>/<step>.log",
     "/<project>/<number>/<step>/lines",

@@ -112,7 +112,7 @@ async def test_a_token_is_as_good_as_a_session(house, path):
 def documented():
     """The path and the headers of every example in the documentation."""
     text = (Path(__file__).parents[2] / "docs" / "api.rst").read_text()
-    section = text.partition("The pages' own addresses\n")[2].partition("\nDeploys\n")[0]
+    section = text.partition("The pages' own addresses\n")[2].partition("\nFeeds, monitors")[0]
     for line in re.findall(r"^    curl (.+)$", section, re.MULTILINE):
         words = shlex.split(line)
         headers = [words[place + 1] for place, word in enumerate(words) if word == "-H"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sayci.build import BuildState, Cause
 from sayci.outlook import Outlook
-from sayci.project import MirrorState
+from sayci.project import MirrorState, Visibility
 from sayci.step import Result
 from sayci.web.badge import badge, markup
 from sayci.web.bars import Bar
@@ -218,11 +218,32 @@ async def test_the_badge_says_how_the_default_branch_stands(house):
     await house.build(project, Result.FAILURE)
     seen = await browser.get("/web-shop/badge.svg")
     assert seen.header("content-type") == "image/svg+xml"
-    assert seen.header("cache-control") == "no-cache"
+    assert seen.header("cache-control") == "private, no-cache"
     assert "<title>web-shop: ✗ fails</title>" in seen.text
     assert (await house.stranger().get("/web-shop/badge.svg")).code == 303
     text = await main_text(browser, "/web-shop")
     assert f"[![build]({house.served.url('')}/web-shop/badge.svg)]({house.served.url('')}/web-shop)" in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_everybody_sees_the_badge_of_what_is_public_and_of_nothing_else(house):
+    project = await house.project(visibility=Visibility.PUBLIC)
+    await house.project("hidden")
+    await house.build(project, Result.FAILURE)
+    await house.build(project, Result.SUCCESS, branch="try")
+    await house.running(project, branch="try")
+    stranger = house.stranger()
+    image = {"Accept": "image/avif,image/*;q=0.8"}
+    seen = await stranger.get("/web-shop/badge.svg", **image)
+    assert (seen.code, seen.header("cache-control")) == (200, "no-cache")
+    assert (await stranger.get("/web-shop/badge.svg", If_None_Match=seen.header("etag"), **image)).code == 304
+    for branch, said in (("main", "fails"), ("try", "passes"), ("nothing", "not built")):
+        told = await stranger.get(f"/web-shop/badge.svg?branch={branch}", **image)
+        assert said in told.text, branch
+        assert told.code == 200
+    assert (await stranger.get("/web-shop/badge.svg?branch=..", **image)).code == 422
+    hidden, nothing = [await stranger.get(f"/{name}/badge.svg", **image) for name in ("hidden", "nothing")]
+    assert (hidden.code, hidden.body) == (nothing.code, nothing.body) == (401, nothing.body)
 
 
 @pytest.mark.parametrize("mark", sorted(MARKS))

@@ -30,6 +30,7 @@ from sayci.web.pages_access import AccessPages
 from sayci.web.pages_builds import BuildPages
 from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_deploys import DeployPages
+from sayci.web.pages_feeds import FeedPages
 from sayci.web.pages_home import HomePage
 from sayci.web.pages_json import PagesJson
 from sayci.web.pages_logs import LogPages
@@ -99,6 +100,7 @@ class Pages:
         PeoplePages(people, links).put_on(self._frame)
         project.put_on(self._frame)
         deploys.put_on(self._frame)
+        FeedPages(store, outlooks, project, links).put_on(self._frame)
         reader = LogReader(logs)
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, refusals, changes, links).put_on(self._frame)

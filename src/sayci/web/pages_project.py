@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,14 +15,14 @@ from sayci.interfaces import Page as Part
 from sayci.interfaces import Store
 from sayci.interfaces import Wanted as Sought
 from sayci.outlook import Outlook, Outlooks, Past
-from sayci.project import Project
+from sayci.project import Project, Visibility
 from sayci.scheduler import Scheduler
 from sayci.step import DEPLOY, Result
 from sayci.usual import LIKE
-from sayci.web.answer import answer, set_header
 from sayci.web.badge import badge, markup
 from sayci.web.bars import bars_of
 from sayci.web.changes import Changes
+from sayci.web.conditional import etag_of, is_known, not_modified, tagged
 from sayci.web.frame import Answer, Frame, Page, SeeOther, Visit
 from sayci.web.pages_builds import before_of
 from sayci.web.reading import PROJECT, wants_events
@@ -34,6 +34,8 @@ from sayci.web.wire import Links
 BUILDS_SHOWN = 30
 BRANCHES_SHOWN = 8
 DEPLOYS_LOOKED_AT = 20
+#: Among how many builds of a branch the badge looks for one that says how it stands.
+BADGE_LOOKS_AT = 20
 #: The longest search, in characters, and the most words of one that are looked at.
 LONGEST_SEARCH, MOST_WORDS = 200, 5
 
@@ -187,6 +189,19 @@ class ProjectPage:
             wanted=wanted.sought,
         )
 
+    async def ended(self, visit: Visit, project: Project, limit: int) -> tuple[str, Sequence[Build]]:
+        """The newest builds of those asked for that have ended, and the query that asks for them.  Raises Invalid."""
+        wanted = _wanted(visit)
+        sought = wanted.sought
+        page = await self._store.builds(
+            project.id,
+            limit=limit,
+            ref=ref_of(wanted.branch) if wanted.branch else None,
+            deploys_only=wanted.result == "deployed",
+            wanted=replace(sought, results=sought.results or frozenset(Result)),
+        )
+        return wanted.query(), page.items
+
     async def _deployed(self, project: Project) -> dict[str, Build | None]:
         """The newest deploy, and the newest that succeeded."""
         if project.settings.deploy_branch is None:
@@ -197,12 +212,27 @@ class ProjectPage:
         return {"deploy": begun[0] if begun else None, "live": live[0] if live else None}
 
     async def badge(self, visit: Visit, project: str) -> Answer:
-        """How the default branch stands, as a picture."""
+        """How a branch stands, by default the default branch, as a picture.
+
+        It is asked for by pages of others, which keep it only as long as it is true.
+        """
         known = await self._store.project(PROJECT.read(project))
-        outlook = await self._outlooks.of(known)
-        body = answer(visit.request, 200, "image/svg+xml", badge(known.name, mark_of_project(known, outlook.past)))
-        set_header(visit.request, "Cache-Control", "no-cache")
-        return body
+        branch = visit.query("branch")
+        picture = badge(known.name, await self._mark_of(known, check_branch(branch) if branch else None))
+        etag = etag_of(picture)
+        is_public = known.settings.visibility is Visibility.PUBLIC
+        caching = "no-cache" if is_public else "private, no-cache"
+        if is_known(visit.request, etag):
+            return not_modified(visit.request, etag, caching)
+        return tagged(visit.request, "image/svg+xml", picture, etag, caching)
+
+    async def _mark_of(self, project: Project, branch: str | None) -> str:
+        """How a branch stands, as a mark."""
+        if branch is None or branch == project.settings.default_branch:
+            return mark_of_project(project, (await self._outlooks.of(project)).past)
+        builds = (await self._store.builds(project.id, ref=ref_of(branch), limit=BADGE_LOOKS_AT)).items
+        told = (build for build in builds if build.result not in (None, Result.CANCELLED, Result.SKIPPED))
+        return next(map(mark_of, told), "queued")
 
     async def build_by_hand(self, visit: Visit, project: str) -> Answer:
         """Build a branch's head as it is now."""
