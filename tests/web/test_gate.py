@@ -324,19 +324,6 @@ async def test_home_and_its_counts_show_what_one_may_see(house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_feed_of_home_is_for_who_may_look_at_all_projects(house):
-    project = await project_of(house, Visibility.PUBLIC)
-    seen = await house.stranger().get("/", Accept="text/event-stream")
-    assert seen.code == 401
-    browser = house.stranger()
-    browser.cookies["sayci_session"] = await person_for(house, "viewer here", project)
-    assert (await browser.get("/", Accept="text/event-stream")).code == 403
-    for visitor in (browser, house.stranger()):
-        assert "data-changes" not in (await visitor.get("/")).text
-    assert "data-changes" in (await (await house.signed_in(Access.READ)).get("/")).text
-
-
-@pytest_twisted.ensureDeferred
 async def test_a_grant_reaches_in_its_project_and_the_page_offers_what_it_allows(house):
     project = await project_of(house, Visibility.PRIVATE)
     other = await house.project("other")

@@ -21,6 +21,7 @@ from sayci.web.api_status import StatusApi
 from sayci.web.assets import Assets
 from sayci.web.changes import Changes
 from sayci.web.events import Feeds
+from sayci.web.excerpts import Excerpts
 from sayci.web.forms import read_form
 from sayci.web.frame import Answer, Frame, SeeOther
 from sayci.web.gate import Gate
@@ -78,7 +79,8 @@ class Pages:
         self._sessions = Sessions(sign_in, links.base)
         status = StatusPage(scheduler, certificates, isolation, links, ports, clock, version)
         changes = Changes(feeds, bus, reactor)
-        home = HomePage(outlooks, scheduler, changes, clock)
+        reader = LogReader(logs)
+        home = HomePage(outlooks, scheduler, changes, Excerpts(reader, bus, changes.tell), clock)
         project = ProjectPage(store, outlooks, scheduler, changes, links, clock)
         deploys = DeployPages(store, scheduler, changes, clock)
         server = StatusApi(version, isolation, certificates, scheduler.space)
@@ -101,7 +103,6 @@ class Pages:
         project.put_on(self._frame)
         deploys.put_on(self._frame)
         FeedPages(store, outlooks, project, links).put_on(self._frame)
-        reader = LogReader(logs)
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, refusals, changes, links).put_on(self._frame)
         LogPages(store, logs, reader, feeds, reactor).put_on(self._frame)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from sayci.account import Access, Actor, sees
+from sayci.account import Access, sees
 from sayci.build import Build
 from sayci.errors import Invalid, Unauthenticated
 from sayci.outlook import Outlook, Outlooks
@@ -15,7 +15,8 @@ from sayci.project import Project
 from sayci.scheduler import Scheduler
 from sayci.usual import starts
 from sayci.web.bars import Bar, bars_of
-from sayci.web.changes import Changes
+from sayci.web.changes import Audience, Changes
+from sayci.web.excerpts import Excerpt, Excerpts
 from sayci.web.frame import NOBODY, Answer, Frame, Page, Visit
 from sayci.web.reading import wants_events, whole_number
 from sayci.web.sayings import (
@@ -43,7 +44,7 @@ SORTS = ("attention", "name")
 
 @dataclass(frozen=True, slots=True)
 class ProjectRow:
-    """A project as the first page lists it: `shown` is the icon, `wrong` what to say in a box below."""
+    """A project as the first page lists it: `shown` is the icon, `wrong` or `error` what to say in a box below."""
 
     project: Project
     shown: str
@@ -51,6 +52,7 @@ class ProjectRow:
     newest: Build | None
     bars: Sequence[Bar]
     wrong: str
+    error: Excerpt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,18 @@ class Listed:
 
 
 class HomePage:
-    """``/``, for everybody who has signed in."""
+    """``/``: to everybody the projects that one may look at."""
 
-    def __init__(self, outlooks: Outlooks, scheduler: Scheduler, changes: Changes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        outlooks: Outlooks,
+        scheduler: Scheduler,
+        changes: Changes,
+        excerpts: Excerpts,
+        clock: Callable[[], float],
+    ) -> None:
         self._outlooks = outlooks
+        self._excerpts = excerpts
         self._changes = changes
         self._scheduler = scheduler
         self._clock = clock
@@ -163,13 +173,14 @@ class HomePage:
     async def home(self, visit: Visit) -> Answer:
         """How all projects stand, what runs and what waits."""
         if wants_events(visit.request):
-            _require_all(visit.actor)
-            await self._changes.stream(visit.request)
+            await self.listed(visit)  # a stranger may ask where something is public, as for the page
+            projects = [outlook.project for outlook in await self._outlooks.all()]
+            await self._changes.stream_of_all(visit.request, Audience(visit.actor, projects))
             return None
         listed = await self.listed(visit)
         wanted, summaries, found = listed.wanted, listed.seen, listed.found
         if not summaries:
-            return Page("first_run.html" if listed.is_first else "no_projects.html", _live(visit.actor))
+            return Page("first_run.html" if listed.is_first else "no_projects.html", {"changes": "/"})
         seen = {each.outlook.project.id for each in summaries}
         open_builds = self._scheduler.waiting_and_running()
         waiting, running = ([build for build in builds if build.project_id in seen] for builds in open_builds)
@@ -178,9 +189,9 @@ class HomePage:
         values = {
             "saying": saying_of_home(marks),
             "page_mark": worst([*set(marks.values()), *(["running"] if running else [])]),
-            "rows": [_row(summary, now) for summary in listed.part],
+            "rows": [self._row(summary, now) for summary in listed.part],
             "wanted": wanted,
-            **_live(visit.actor),
+            "changes": "/",
             "found": len(found),
             "more": listed.has_more,
             "is_searchable": len(summaries) > FEW or wanted != Wanted(),
@@ -206,6 +217,20 @@ class HomePage:
             raise Unauthenticated("there is nothing here that is public")
         return Listed(wanted, seen, chosen(seen, wanted), is_first=not everything)
 
+    def _row(self, summary: Summary, now: float) -> ProjectRow:
+        outlook = summary.outlook
+        project, past, newest = outlook.project, outlook.past, outlook.newest
+        wrong = what_is_wrong(project, newest)
+        return ProjectRow(
+            project,
+            summary.shown,
+            standing_in_words(project, past, newest, now),
+            newest,
+            bars_of(past, now),
+            wrong,
+            self._excerpts.of(newest) if wrong and newest is not None else None,
+        )
+
     def _summaries_of(self, outlooks: Sequence[Outlook]) -> Sequence[Summary]:
         """Those of all projects; made again only for those that have moved."""
         known, self._summaries = self._summaries, {}
@@ -214,28 +239,3 @@ class HomePage:
             is_same = summary is not None and summary.outlook is outlook
             self._summaries[outlook.project.id] = summary if summary and is_same else summary_of(outlook)
         return list(self._summaries.values())
-
-
-def _live(actor: Actor) -> dict[str, str]:
-    """Where the page's script hears of changes: the feed tells of all projects, so it is for who may look at all."""
-    return {"changes": "/"} if actor.access >= Access.READ else {}
-
-
-def _require_all(actor: Actor) -> None:
-    """Raises Unauthenticated or Forbidden for who may not look at all projects."""
-    if actor is NOBODY:
-        raise Unauthenticated("the feed is not public")
-    actor.require(Access.READ)
-
-
-def _row(summary: Summary, now: float) -> ProjectRow:
-    outlook = summary.outlook
-    project, past = outlook.project, outlook.past
-    return ProjectRow(
-        project,
-        summary.shown,
-        standing_in_words(project, past, outlook.newest, now),
-        outlook.newest,
-        bars_of(past, now),
-        what_is_wrong(project, outlook.newest),
-    )
