@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +112,13 @@ class Server:
         """The process ids of the shims of its steps."""
         records = [path.read_text() for path in (self.data / "builds").glob("[0-9]*/*/pid")]
         return [int(re.findall(r"\bpid \d+:(\d+)", record)[0]) for record in records]
+
+    def crash(self):
+        """Kill it together with the shims of its steps: nobody writes down how they end."""
+        self.stop(signal.SIGKILL)
+        for shim in self.shims():
+            with suppress(ProcessLookupError):
+                os.kill(shim, signal.SIGKILL)
 
     # -- HTTP
 

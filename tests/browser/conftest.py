@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser.visitor import HEIGHT, TIMEOUT, Guard, program, running_house, sign_in
+from tests.slots import passable_directory
 
 
 def pytest_collection_modifyitems(config, items):
@@ -53,6 +54,13 @@ def signed_in(chromium, house):
     state = context.storage_state()
     context.close()
     return state
+
+
+@pytest.fixture(scope="session")
+def commons():
+    """A directory where the builds that tests start may look."""
+    with passable_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ Every page has its address in `PAGES`; ``tests/web/test_gate.py`` says that none
 
 from __future__ import annotations
 
-import os
-import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,10 +130,7 @@ class Town:
         self._built("ferry")
         number = self._deploy("ferry", 1)
         self.house.step_runs("ferry", number, "deploy")
-        self.house.stop(signal.SIGKILL)
-        for shim in self.house.shims():
-            with suppress(ProcessLookupError):
-                os.kill(shim, signal.SIGKILL)
+        self.house.crash()
         self.house.start_again()
         self.house.finished("ferry", number)
 

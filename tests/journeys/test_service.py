@@ -235,9 +235,7 @@ def test_a_test_whose_shim_died_with_the_server_is_queued_again(sayci_server, sl
     server = sayci_server
     start_build(server, slow)
     server.step_runs("slow", 1)
-    server.stop(signal.SIGKILL)
-    for shim in server.shims():
-        os.kill(shim, signal.SIGKILL)
+    server.crash()
     (commons / "go").touch()
     server.start()
     build = server.finished("slow", 1)
@@ -252,12 +250,7 @@ def test_a_deploy_whose_shim_died_is_unknown_and_not_repeated(sayci_server, slow
     (commons / "go").unlink()
     assert server.post("/api/v1/projects/slow/deploys", {"build": 1}).code == 201
     server.step_runs("slow", 2, "deploy")
-    server.stop(signal.SIGKILL)
-    for shim in server.shims():
-        try:
-            os.kill(shim, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    server.crash()
     (commons / "go").touch()
     server.start()
     build = server.finished("slow", 2)
