@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.browser.visitor import TIMEOUT, accessible, shoot
 
 expect = pytest.importorskip("playwright.sync_api", reason="the extra `dev` has Playwright").expect
-MAKEFILE = ".PHONY: test\ntest:\n\t@until test -e {path}; do sleep 0.05; done\n"
+MAKEFILE = ".PHONY: test\ntest:\n\t@echo begins; until test -e {path}; do sleep 0.05; done\n"
 
 
 @pytest.fixture
@@ -54,6 +55,25 @@ def test_pages_change_as_builds_do(house, visit, gate):
     assert project.evaluate("window.isTheSame")
     shoot(home, "home")
     shoot(project, "project")
+
+
+def test_a_change_does_not_call_off_where_a_button_leads(house, visit, gate):
+    """The first build changes what the page has; its news come while the answer to the button is on its way."""
+    house.project("live-leaving", MAKEFILE.format(path=gate))
+    page = visit("/live-leaving")
+
+    def late(route):
+        answer = route.fetch(max_redirects=0)
+        house.step_runs("live-leaving", 1)
+        time.sleep(3)  # what must not happen has so long to happen: the page looks again after a second
+        route.fulfill(response=answer)
+
+    page.route("**/live-leaving/build", late)
+    page.get_by_role("button", name="Build main", exact=True).click()
+    page.get_by_role("heading", level=1, name="#1 ").wait_for()
+    assert page.url.endswith("/live-leaving/1")
+    gate.touch()
+    house.finished("live-leaving", 1)
 
 
 def test_builds_are_found_without_scripts(house, visit, gate):

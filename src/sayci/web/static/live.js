@@ -41,6 +41,7 @@
   let again = false;
   let last = 0;
   let gone = 0;
+  let left = 0;
 
   const isHeld = (region) => {
     const selection = getSelection();
@@ -61,19 +62,22 @@
       if (!document.getElementById(symbol.id)) sprite?.append(document.importNode(symbol, true));
     }
   };
+  // Loading the page again would call off the way to the page that a button or a link leads to.
+  const isLeaving = () => Date.now() - left < 10000;
   const patch = (page) => {
     icons(page);
     const before = document.querySelector("h1")?.textContent;
     let isWhole = true;
     const places = new Set(all("[data-live]").map((region) => region.dataset.live));
     if (all("[data-live]", page).some((fresh) => !places.has(fresh.dataset.live))) {
-      if (document.activeElement?.matches("input, textarea, select")) return false;
+      if (isLeaving() || document.activeElement?.matches("input, textarea, select")) return false;
       location.reload();
       return true;
     }
     for (const region of all("[data-live]")) {
       const name = region.dataset.live;
       const fresh = page.querySelector(`[data-live="${CSS.escape(name)}"]`);
+      if (!fresh && isLeaving()) return false;
       if (!fresh) { location.reload(); return true; }
       const text = fresh.outerHTML;
       if (seen.get(name) === text) continue;
@@ -129,6 +133,7 @@
     lost.hidden = false;
     say(lost, `Not live since ${duration((Date.now() - gone) / 1000)}; trying again.`);
   }, 1000);
+  addEventListener("beforeunload", () => { left = Date.now(); });
   addEventListener("pagehide", () => feed.close());
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 })();
