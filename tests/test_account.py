@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sayci.account import TOKEN_PREFIX, Access, Actor, access_of, digest_of, new_secret
+from sayci.account import TOKEN_PREFIX, Access, Actor, access_of, capped, digest_of, new_secret
 from sayci.errors import Forbidden, Invalid
 from tests.factories import an_actor
 
@@ -63,3 +63,24 @@ def test_a_secret_with_half_a_surrogate_pair_has_a_digest_too():
 
 def test_an_actor_is_a_value():
     assert Actor("ada", Access.READ) == Actor("ada", Access.READ) != Actor("ada", Access.BUILD)
+
+
+GRANTS = st.dictionaries(st.integers(1, 5), st.sampled_from(Access))
+
+
+@given(st.sampled_from(Access), GRANTS, st.sampled_from(Access))
+def test_a_token_of_a_person_never_reaches_further_than_the_person_or_the_token(role, grants, access):
+    person = Actor("ada", role, 7, grants)
+    holder = capped(person, access)
+    assert (holder.name, holder.person_id) == ("ada", 7)
+    assert holder.access == min(role, access)
+    assert holder.furthest <= min(person.furthest, access)
+    for project_id in range(7):
+        assert holder.on(project_id) == min(person.on(project_id), access)
+
+
+@given(st.sampled_from(Access), GRANTS)
+def test_a_token_with_all_access_reaches_as_far_as_the_person(role, grants):
+    person = Actor("ada", role, 7, grants)
+    assert capped(person, Access.ADMIN) == person
+    assert capped(person, Access.NONE).furthest is Access.NONE

@@ -6,11 +6,23 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from sayci.account import Access, Actor, Origin
-from sayci.errors import Forbidden, Invalid, LastAdmin, NameTaken, TooOften, Unauthenticated, UnknownPerson
+from sayci.account import Access, Actor, Credential, Origin, digest_of
+from sayci.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    LastAdmin,
+    NameTaken,
+    TooOften,
+    Unauthenticated,
+    UnknownPerson,
+    UnknownSession,
+    UnknownToken,
+)
+from sayci.event import AccessChanged, Event
 from sayci.people import INVITATION_LIFETIME, NAME_BURST
-from sayci.sign_in import DAY, SESSION_IDLE, SignIn
-from tests.factories import NOW, a_store, some_people
+from sayci.sign_in import DAY, LONGEST_DAYS, OWN_TOKENS, SESSION_IDLE, SignIn
+from tests.factories import NOW, a_store, settings, some_people
 
 GOOD = "correct horse battery"
 HERE = Origin("192.0.2.1", "Firefox on Linux")
@@ -214,3 +226,89 @@ async def test_a_session_in_use_ends_after_its_time(people, sign_in, clock):
         assert await sign_in.actor_of_session(secret) == actor, day
         clock.advance(DAY)
     assert await sign_in.actor_of_session(secret) is None
+
+
+# -- what is one's own
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_sees_and_ends_ones_own_sessions_and_no_others(people, sign_in, bus):
+    told: list[Event] = []
+    bus.subscribe(told.append)
+    first, ada = await a_person(people)
+    second, _ = await people.session_by_password("ada", GOOD, Origin("2001:db8::2", "Chrome on Android"))
+    others, grace = await a_person(people, "grace")
+    listed = await sign_in.sessions_of(ada)
+    assert {each.digest for each in listed} == {digest_of(first), digest_of(second)}
+    (foreign,) = await sign_in.sessions_of(grace)
+    for session_id in (foreign.id, "", first, digest_of(first).hex(), "x" * 1000):
+        with pytest.raises(UnknownSession):
+            await sign_in.end_session(ada, session_id)
+    told.clear()
+    gone = next(each for each in listed if each.digest == digest_of(second))
+    assert second not in gone.id
+    await sign_in.end_session(ada, gone.id)
+    assert told == [AccessChanged(digest=digest_of(second))]
+    third, _ = await people.session_by_password("ada", GOOD, HERE)
+    await sign_in.end_other_sessions(ada, Credential(digest_of(third)))
+    assert [await sign_in.actor_of_session(secret) for secret in (first, second, third, others)] == [
+        None,
+        None,
+        ada,
+        grace,
+    ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_has_tokens_of_ones_own_up_to_ones_reach(people, sign_in, store):
+    project = await store.add_project(settings("web-shop"), "secret", "", NOW)
+    secret, ada = await a_person(people, role=Access.NONE)
+    session = Credential(digest_of(secret))
+    with pytest.raises(Forbidden):
+        await sign_in.new_own_token(ada, session, "laptop", Access.BUILD, None)
+    await people.set_member(project.id, "ada", Access.BUILD)
+    ada = await sign_in.actor_of_session(secret)
+    token, held = await sign_in.new_own_token(ada, session, "laptop", Access.BUILD, 30)
+    assert (token.person, token.expires_at) == ("ada", NOW + 30 * DAY)
+    assert await sign_in.actor_of_token(held) == ada
+    with pytest.raises(Forbidden):
+        await sign_in.new_own_token(ada, session, "laptop", Access.ADMIN, None)
+    for name, days in (("", 1), ("x", 0), ("x", LONGEST_DAYS + 1)):
+        with pytest.raises(Invalid):
+            await sign_in.new_own_token(ada, session, name, Access.READ, days)
+    with pytest.raises(Forbidden):
+        await sign_in.new_own_token(Actor("bot", Access.ADMIN), session, "x", Access.READ, None)
+    assert [each.id for each in await sign_in.own_tokens(ada)] == [token.id]
+    assert await sign_in.own_tokens(Actor("bot", Access.ADMIN)) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_made_with_a_token_lasts_no_longer_and_reaches_no_further(people, sign_in):
+    secret, ada = await a_person(people, role=Access.ADMIN)
+    _, held = await sign_in.new_own_token(ada, Credential(digest_of(secret)), "first", Access.READ, 10)
+    holder, by = await sign_in.actor_of_token(held), Credential(digest_of(held), is_token=True)
+    for days, end in ((None, 10), (20, 10), (5, 5)):
+        token, _ = await sign_in.new_own_token(holder, by, "second", Access.READ, days)
+        assert token.expires_at == NOW + end * DAY
+    with pytest.raises(Forbidden):
+        await sign_in.new_own_token(holder, by, "second", Access.BUILD, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_removes_ones_own_tokens_alone_and_has_not_too_many(people, sign_in):
+    secret, ada = await a_person(people)
+    other_secret, grace = await a_person(people, "grace")
+    by = Credential(digest_of(secret))
+    token, held = await sign_in.new_own_token(ada, by, "laptop", Access.READ, None)
+    with pytest.raises(UnknownToken):
+        await sign_in.remove_own_token(grace, token.id)
+    with pytest.raises(UnknownToken):
+        await sign_in.remove_own_token(Actor("bot", Access.ADMIN), token.id)
+    await sign_in.remove_own_token(ada, token.id)
+    with pytest.raises(Unauthenticated):
+        await sign_in.actor_of_token(held)
+    for _ in range(OWN_TOKENS):
+        await sign_in.new_own_token(ada, by, "one more", Access.READ, None)
+    with pytest.raises(Conflict):
+        await sign_in.new_own_token(ada, by, "too many", Access.READ, None)
+    await sign_in.new_own_token(grace, Credential(digest_of(other_secret)), "hers", Access.READ, None)

@@ -50,7 +50,7 @@ class Shelf:
     async def add_session(self, digest, actor, now, expires_at, origin):
         self.sessions[digest] = (actor, expires_at)
 
-    async def actor_of_session(self, digest, now):
+    async def actor_of_session(self, digest, now, *, is_use=True):
         self.asked.append("actor_of_session")
         actor, expires_at = self.sessions.get(digest, (None, 0))
         return actor if expires_at > now else None
@@ -63,7 +63,7 @@ class Shelf:
         self.held[digest] = token
         return token
 
-    async def actor_of_token(self, digest, now):
+    async def actor_of_token(self, digest, now, *, is_use=True):
         self.asked.append("actor_of_token")
         token = self.held.get(digest)
         if token is None or (token.expires_at is not None and token.expires_at <= now):

@@ -6,7 +6,7 @@ import enum
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sayci.errors import Forbidden, Invalid
 
@@ -36,10 +36,21 @@ class Actor:
         """How far this actor reaches in a project."""
         return max(self.access, self.grants.get(project_id, Access.NONE))
 
+    @property
+    def furthest(self) -> Access:
+        """As far as this actor reaches anywhere."""
+        return max([self.access, *self.grants.values()])
+
     def require(self, access: Access) -> None:
         """Raises Forbidden unless this actor's access includes `access`."""
         if self.access < access:
             raise Forbidden("this takes more access than the credential has", access.name.lower())
+
+
+def capped(person: Actor, access: Access) -> Actor:
+    """`person` as one of their tokens acts, which has `access`: nowhere further than the person, nor than the token."""
+    grants = {project_id: min(granted, access) for project_id, granted in person.grants.items()}
+    return replace(person, access=min(person.access, access), grants=grants)
 
 
 class Decision(enum.Enum):
@@ -93,8 +104,29 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """Where somebody is signed in, as it is listed: without the secret.  Times are seconds since the epoch.
+
+    Of one that an old sayci has made, nobody knows when and where it began.
+    """
+
+    digest: bytes
+    created_at: float | None
+    seen_at: float | None
+    origin: Origin
+
+    @property
+    def id(self) -> str:
+        """What it is called in addresses and forms; nothing is opened by it."""
+        return self.digest.hex()[:24]
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
-    """A credential of a program as it is listed: without the secret.  Times are seconds since the epoch."""
+    """A credential of a program as it is listed: without the secret.  Times are seconds since the epoch.
+
+    `person` is the name of whose it is, and as whom it acts; None for one of the server, which acts by its own name.
+    """
 
     id: int
     name: str
@@ -102,6 +134,7 @@ class Token:
     created_at: float
     expires_at: float | None = None
     last_used_at: float | None = None
+    person: str | None = None
 
 
 TOKEN_PREFIX = "sayci_"  # noqa: S105 - a prefix by which leaked tokens are found, not a secret

@@ -66,6 +66,10 @@ class UnknownToken(Missing):
     """There is no token with that number."""
 
 
+class UnknownSession(Missing):
+    """Nobody is signed in there, or somebody else."""
+
+
 class UnknownPerson(Missing):
     """There is nobody with that name."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from sayci.account import Access, Actor, Origin, Token
+from sayci.account import Access, Actor, Origin, Session, Token
 from sayci.build import Build, Cause, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
@@ -309,6 +309,10 @@ class Store(Protocol):
         """Raises UnknownProject."""
         ...
 
+    async def names_of(self, project_ids: Collection[int]) -> Mapping[int, str]:
+        """The names of those of these projects that are there."""
+        ...
+
     async def projects(
         self, *, after: int = 0, limit: int = 100, granted: Collection[int] | None = None
     ) -> Page[Project]:
@@ -499,12 +503,25 @@ class Store(Protocol):
 
     # -- people and programs
 
-    async def add_token(self, name: str, access: Access, digest: bytes, now: float, expires_at: float | None) -> Token:
-        """Keep a token by its digest."""
+    async def add_token(
+        self,
+        name: str,
+        access: Access,
+        digest: bytes,
+        now: float,
+        expires_at: float | None,
+        *,
+        person_id: int | None = None,
+    ) -> Token:
+        """Keep a token by its digest; with a `person_id` it is that person's.  Raises UnknownPerson."""
         ...
 
-    async def tokens(self) -> Sequence[Token]:
-        """By id."""
+    async def tokens(self, *, person_id: int | None = None) -> Sequence[Token]:
+        """All of them, or a person's, by id."""
+        ...
+
+    async def token(self, digest: bytes) -> Token | None:
+        """The token of that digest."""
         ...
 
     async def remove_token(self, token_id: int) -> bytes:
@@ -514,7 +531,8 @@ class Store(Protocol):
     async def actor_of_token(self, digest: bytes, now: float, *, is_use: bool = True) -> Actor | None:
         """Who holds the token of that digest; None when there is none or it has expired.  Answers from memory if it can.
 
-        `is_use`: to be noted as its last use.
+        One of a person acts as that person is now (account.capped); it is gone with the person.  `is_use`: to be noted as
+        its last use.
         """
         ...
 
@@ -539,6 +557,10 @@ class Store(Protocol):
 
         A person's access is that of the role as it is now.  Answers from memory if it can.  `is_use`: as above.
         """
+        ...
+
+    async def sessions(self, name: str, person_id: int | None, now: float) -> Sequence[Session]:
+        """Where a person is signed in, the newest first; with None, who goes by that name without an account."""
         ...
 
     async def remove_session(self, digest: bytes) -> None:

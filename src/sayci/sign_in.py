@@ -5,11 +5,11 @@ Only digests reach the store; what is wrong counts against the address that it c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from sayci.account import TOKEN_PREFIX, Access, Actor, Credential, Origin, Token, digest_of, new_secret
+from sayci.account import TOKEN_PREFIX, Access, Actor, Credential, Origin, Session, Token, digest_of, new_secret
 from sayci.bus import Bus
-from sayci.errors import Invalid, Unauthenticated
+from sayci.errors import Conflict, Forbidden, Invalid, Unauthenticated, UnknownSession, UnknownToken
 from sayci.event import AccessChanged
 from sayci.interfaces import Store
 from sayci.tries import WrongTries
@@ -25,6 +25,8 @@ SESSION_IDLE = 7 * DAY
 NAME_LIMIT = 100
 LONGEST_DAYS = 3650
 SECRET_LIMIT = 200
+#: How many tokens a person has at most.
+OWN_TOKENS = 100
 
 _UNKNOWN = Origin()
 
@@ -38,6 +40,15 @@ def check_token_name(name: str) -> str:
     if not 1 <= len(name) <= NAME_LIMIT or not name.isprintable():
         raise Invalid("a token's name is 1 to 100 printable characters", name[:80])
     return name
+
+
+def _end_of(days: int | None, now: float) -> float | None:
+    """When a token that lasts for `days` expires; raises Invalid."""
+    if days is None:
+        return None
+    if not 1 <= days <= LONGEST_DAYS:
+        raise Invalid("a token lasts a whole number of days, from 1 to", LONGEST_DAYS)
+    return now + days * DAY
 
 
 class SignIn:
@@ -85,14 +96,70 @@ class SignIn:
         return await self.new_token(name, Access.ADMIN, None)
 
     async def new_token(self, name: str, access: Access, days: int | None) -> tuple[Token, str]:
-        """A token that lasts for `days`, or until it is removed, with its secret.  Raises Invalid."""
-        name = check_token_name(name)
-        if days is not None and not 1 <= days <= LONGEST_DAYS:
-            raise Invalid("a token lasts a whole number of days, from 1 to", LONGEST_DAYS)
-        now = self._clock()
+        """A token of the server that lasts for `days`, or until it is removed, with its secret.  Raises Invalid."""
+        name, now = check_token_name(name), self._clock()
+        expires_at = _end_of(days, now)
         secret = new_secret(TOKEN_PREFIX)
-        expires_at = None if days is None else now + days * DAY
         return await self._store.add_token(name, access, digest_of(secret), now, expires_at), secret
+
+    # -- what is one's own
+
+    async def own_tokens(self, actor: Actor) -> Sequence[Token]:
+        """By id; none for who has no account."""
+        return [] if actor.person_id is None else await self._store.tokens(person_id=actor.person_id)
+
+    async def new_own_token(
+        self, actor: Actor, by: Credential, name: str, access: Access, days: int | None
+    ) -> tuple[Token, str]:
+        """A token that acts as the person who makes it, with its secret.
+
+        One that is made with a token reaches no further than that one, and lasts no longer.  Raises Forbidden for who has
+        no account or not so much access, Conflict for who has too many, Invalid.
+        """
+        if actor.person_id is None:
+            raise Forbidden("only who has an account has tokens of their own")
+        if access > max(actor.furthest, Access.READ):
+            raise Forbidden("a token reaches no further than who makes it", access.name.lower())
+        name, now = check_token_name(name), self._clock()
+        expires_at = _end_of(days, now)
+        made_with = await self._store.token(by.digest) if by.is_token else None
+        if made_with is not None and made_with.expires_at is not None:
+            expires_at = made_with.expires_at if expires_at is None else min(expires_at, made_with.expires_at)
+        if len(await self.own_tokens(actor)) >= OWN_TOKENS:
+            raise Conflict("there are too many tokens of yours; remove one first", OWN_TOKENS)
+        secret = new_secret(TOKEN_PREFIX)
+        digest = digest_of(secret)
+        token = await self._store.add_token(name, access, digest, now, expires_at, person_id=actor.person_id)
+        return token, secret
+
+    async def remove_own_token(self, actor: Actor, token_id: int) -> None:
+        """Raises UnknownToken, also for one that is somebody else's."""
+        if token_id not in [token.id for token in await self.own_tokens(actor)]:
+            raise UnknownToken("you have no such token", token_id)
+        await self.remove_token(token_id)
+
+    async def sessions_of(self, actor: Actor) -> Sequence[Session]:
+        """Where the actor is signed in, the newest first."""
+        return await self._store.sessions(actor.name, actor.person_id, self._clock())
+
+    async def end_session(self, actor: Actor, session_id: str) -> None:
+        """Raises UnknownSession, also for one that is somebody else's."""
+        digest = next((each.digest for each in await self.sessions_of(actor) if each.id == session_id), None)
+        if digest is None:
+            raise UnknownSession("there you are not signed in", session_id[:80])
+        await self._end(digest)
+
+    async def end_other_sessions(self, actor: Actor, spared: Credential) -> None:
+        """All of the actor's but this one."""
+        for session in await self.sessions_of(actor):
+            if session.digest != spared.digest:
+                await self._end(session.digest)
+
+    async def _end(self, digest: bytes) -> None:
+        await self._store.remove_session(digest)
+        self._bus.publish(AccessChanged(digest=digest))
+
+    # -- who it is
 
     async def actor_of_token(self, secret: str, *, address: str = "") -> Actor:
         """Who holds a token.  Raises Unauthenticated, and TooOften after too many wrong ones; a right one always passes.
@@ -116,9 +183,7 @@ class SignIn:
 
     async def sign_out(self, secret: str) -> None:
         """End a session; nothing if there is none."""
-        digest = digest_of(secret)
-        await self._store.remove_session(digest)
-        self._bus.publish(AccessChanged(digest=digest))
+        await self._end(digest_of(secret))
 
     async def remove_token(self, token_id: int) -> None:
         """From now on it is not known any more.  Raises UnknownToken."""

@@ -148,7 +148,7 @@ def test_tokens_are_listed_without_their_secrets(signed_in, server):
         }
     ]
     shown = signed_in("tokens", "list").stdout
-    assert re.search(r"^3 +build .*never +never +bot$", shown, re.MULTILINE)
+    assert re.search(r"^3 +build .*never +never +the server +bot$", shown, re.MULTILINE)
     assert json.loads(signed_in("tokens", "list", "--json").stdout) == {"items": server.tokens, "next": None}
 
 
@@ -169,3 +169,13 @@ def test_a_token_is_revoked_by_its_number(signed_in, server):
     assert signed_in("tokens", "revoke", "3").exit_code == 0
     assert (server.asked[-1].method, server.asked[-1].path) == ("DELETE", "/api/v1/tokens/3")
     assert signed_in("tokens", "revoke", "three").exit_code == 2
+
+
+def test_ones_own_tokens_are_listed_made_and_revoked(signed_in, server):
+    server.tokens = [{"id": 3, "name": "laptop", "access": "read", "person": "ada"}]
+    assert re.search(r"^3 +read .* ada +laptop$", signed_in("tokens", "list", "--mine").stdout, re.MULTILINE)
+    assert server.asked[-1].path.startswith("/api/v1/me/tokens")
+    assert signed_in("tokens", "new", "laptop", "--mine").stdout == "sayci_fresh\n"
+    assert server.bodies("POST", "me/tokens") == [{"name": "laptop", "access": "read"}]
+    assert signed_in("tokens", "revoke", "3", "--mine").exit_code == 0
+    assert (server.asked[-1].method, server.asked[-1].path) == ("DELETE", "/api/v1/me/tokens/3")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest_twisted
 
-from sayci.account import Access
+from sayci.account import Access, Credential, Origin, digest_of
 from sayci.sign_in import DAY
 from tests.factories import NOW
 from tests.web.api_fixtures import house
@@ -17,7 +17,10 @@ async def test_one_learns_who_one_is(house):
     for access in (Access.READ, Access.BUILD, Access.ADMIN):
         word = access.name.lower()
         reply = await house.get("/api/v1/me", token=house.tokens[access])
-        assert reply.said == {"name": word, "access": word, "version": "1.2.3"}
+        said = reply.said
+        token = said.pop("token")
+        assert token == {"id": token["id"], "name": word, "access": word, "expires_at": None}
+        assert said == {"name": word, "access": word, "is_person": False, "projects": [], "version": "1.2.3"}
 
 
 @pytest_twisted.ensureDeferred
@@ -60,6 +63,7 @@ async def test_a_token_is_made_listed_and_removed(house):
         "id": said["id"],
         "name": "deploy-bot",
         "access": "build",
+        "person": None,
         "created_at": "2026-11-21T00:00:00Z",
         "expires_at": "2026-12-21T00:00:00Z",
         "last_used_at": None,
@@ -98,3 +102,68 @@ async def test_a_token_that_makes_no_sense_is_refused(house):
         {"name": "x", "access": "read", "secret": "chosen"},
     ):
         assert (asked, (await house.ask("POST", "/api/v1/tokens", json=asked)).code) == (asked, 422)
+
+
+# -- a person's own
+
+
+async def held_by(house, name, role, access=Access.BUILD):
+    """The secret of a token of a person."""
+    _, code = await house.people.invite(name, role)
+    secret, actor = await house.people.accept(code, "correct horse battery", Origin())
+    _, held = await house.sign_in.new_own_token(actor, Credential(digest_of(secret)), "laptop", access, None)
+    return held
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_person_makes_lists_and_removes_tokens_with_one(house):
+    held = await held_by(house, "ada", Access.ADMIN)
+    asked = {"name": "ci", "access": "build", "days": 30}
+    made = await house.ask("POST", "/api/v1/me/tokens", json=asked, token=held)
+    assert (made.code, made.said["person"], made.said["access"]) == (201, "ada", "build")
+    assert made.said["expires_at"] == "2026-12-21T00:00:00Z"
+    listed = await house.get("/api/v1/me/tokens", token=held)
+    assert [token["name"] for token in listed.said["items"]] == ["laptop", "ci"]
+    assert made.said["token"].encode() not in listed.body
+    assert [each["person"] for each in (await house.get("/api/v1/tokens")).said["items"]] == [
+        None,
+        None,
+        None,
+        "ada",
+        "ada",
+    ]
+    further = await house.ask("POST", "/api/v1/me/tokens", json=asked | {"access": "admin"}, token=held)
+    assert (further.code, further.said["error"]) == (403, "forbidden")
+    gone = await house.ask("DELETE", f"/api/v1/me/tokens/{made.said['id']}", token=held)
+    assert gone.code == 204
+    assert (await house.get("/api/v1/me", token=made.said["token"])).code == 401
+    assert (await house.ask("DELETE", f"/api/v1/me/tokens/{made.said['id']}", token=held)).code == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_of_the_server_has_nothing_of_its_own(house):
+    assert (await house.get("/api/v1/me/tokens")).said["items"] == []
+    reply = await house.ask("POST", "/api/v1/me/tokens", json={"name": "x", "access": "read"})
+    assert (reply.code, reply.said["error"]) == (403, "forbidden")
+    assert (await house.ask("DELETE", "/api/v1/me/tokens/1")).code == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_of_a_person_is_what_the_person_is_by_now(house):
+    await house.project()
+    await house.project("docs")
+    held = await held_by(house, "ada", Access.ADMIN)
+    assert (await house.get("/api/v1/projects/docs", token=held)).code == 200
+    assert (await house.get("/api/v1/people", token=held)).code == 403
+    assert (await house.ask("PUT", "/api/v1/projects/web-shop/members/ada", json={"role": "maintainer"})).code == 200
+    _, code = await house.people.invite("grace", Access.ADMIN)
+    await house.people.accept(code, "correct horse battery", Origin())
+    assert (await house.ask("PATCH", "/api/v1/people/ada", json={"role": "member"})).code == 200
+    assert (await house.get("/api/v1/projects/docs", token=held)).code == 404
+    me = (await house.get("/api/v1/me", token=held)).said
+    assert (me["name"], me["access"], me["is_person"]) == ("ada", "none", True)
+    assert me["projects"] == [{"project": "web-shop", "access": "build"}]
+    started = await house.ask("POST", "/api/v1/projects/web-shop/builds", token=held)
+    assert started.code not in (401, 403, 404)
+    assert (await house.ask("DELETE", "/api/v1/people/ada")).code == 204
+    assert (await house.get("/api/v1/me", token=held)).code == 401

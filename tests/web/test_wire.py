@@ -132,6 +132,7 @@ def test_a_token_is_listed_without_its_secret():
         "id": 1,
         "name": "deploy-bot",
         "access": "build",
+        "person": None,
         "created_at": "2026-11-21T00:00:00Z",
         "expires_at": "2026-11-21T00:01:00Z",
         "last_used_at": None,

@@ -98,18 +98,27 @@ def _revoked(account: config.Account, token_id: int) -> bool:
     epilog=examples(
         "sayci tokens list",
         "sayci tokens new release-bot --access build --days 90 > token.txt",
+        "sayci tokens new laptop --mine --days 30",
         "sayci tokens revoke 3",
     )
 )
 def tokens() -> None:
-    """List, make and revoke tokens."""
+    """List, make and revoke tokens: the server's, which takes an admin's access, or with --mine your own."""
+
+
+_mine = click.option("--mine", is_flag=True, help="Your own: they act as you, with no more than you may do.")
+
+
+def _tokens_path(*parts: int, mine: bool) -> str:
+    return path("me", "tokens", *parts) if mine else path("tokens", *parts)
 
 
 @tokens.command("list")
+@_mine
 @json_option
-def list_tokens(*, as_json: bool) -> None:
-    """List the tokens, without their secrets."""
-    items, whole = api().listing(path("tokens"))
+def list_tokens(*, mine: bool, as_json: bool) -> None:
+    """List the tokens, without their secrets: those of everybody, or with --mine your own."""
+    items, whole = api().listing(_tokens_path(mine=mine))
     if as_json:
         say_json(whole)
         return
@@ -120,11 +129,12 @@ def list_tokens(*, as_json: bool) -> None:
             age(each.get("created_at")),
             age(each.get("last_used_at")) or "never",
             str(each.get("expires_at") or "never"),
+            str(each.get("person") or "the server"),
             str(each.get("name")),
         )
         for each in items
     ]
-    say_table(("ID", "ACCESS", "MADE", "LAST USED", "EXPIRES", "NAME"), rows, "There are no tokens.")
+    say_table(("ID", "ACCESS", "MADE", "LAST USED", "EXPIRES", "OF", "NAME"), rows, "There are no tokens.")
 
 
 _ACCESS = """\b
@@ -139,11 +149,12 @@ Access:
 @click.argument("name")
 @click.option("--access", type=click.Choice(["read", "build", "admin"]), default="read", show_default=True)
 @click.option("--days", type=click.IntRange(1), help="How long it lasts; by default until it is revoked.")
+@_mine
 @json_option
-def new_token(*, name: str, access: str, days: int | None, as_json: bool) -> None:
+def new_token(*, name: str, access: str, days: int | None, mine: bool, as_json: bool) -> None:
     """Make a token and print it, this once."""
     body = {"name": name, "access": access} | ({} if days is None else {"days": days})
-    made = api().post(path("tokens"), body)
+    made = api().post(_tokens_path(mine=mine), body)
     if as_json:
         say_json(made)
         return
@@ -153,7 +164,8 @@ def new_token(*, name: str, access: str, days: int | None, as_json: bool) -> Non
 
 @tokens.command("revoke")
 @click.argument("number", type=click.IntRange(1), metavar="ID")
-def revoke_token(number: int) -> None:
+@_mine
+def revoke_token(number: int, *, mine: bool) -> None:
     """Revoke a token: from now on it opens nothing."""
-    api().delete(path("tokens", number))
+    api().delete(_tokens_path(number, mine=mine))
     note(f"Token {number} is revoked.")

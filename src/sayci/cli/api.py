@@ -28,7 +28,7 @@ PAGE = 200
 
 _ADVICE = {
     401: SIGN_IN,
-    403: "this takes a token with more access; who has an admin token makes one with: sayci tokens new",
+    403: "this takes a token with more access: sayci tokens new, or the page /account of who may do more",
     429: "wait a little, then try again",
     503: "try again later",
 }

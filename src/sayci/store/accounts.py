@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from sayci.account import Access
 from sayci.errors import LastAdmin, NameTaken, UnknownPerson, UnknownProject
 from sayci.person import Member, Person
-from sayci.store.tables import grants, invitations, people, projects, sessions
+from sayci.store.tables import grants, invitations, people, projects, sessions, tokens
 
 _PEOPLE = sa.select(
     people.c.id, people.c.name, people.c.role, people.c.created_at, people.c.password.is_not(None).label("has_password")
@@ -83,7 +83,8 @@ def remove(connection: Connection, name: str) -> None:
     """Raises UnknownPerson, LastAdmin."""
     person = find(connection, name)
     _check_not_last(connection, person)
-    connection.execute(sa.delete(sessions).where(sessions.c.person_id == person.id))
+    for credentials in (sessions, tokens):
+        connection.execute(sa.delete(credentials).where(credentials.c.person_id == person.id))
     connection.execute(sa.delete(people).where(people.c.id == person.id))
 
 

@@ -13,14 +13,20 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sayci.account import Access, Actor, Origin, Token
-from sayci.errors import UnknownToken
+from sayci.account import Access, Actor, Origin, Session, Token, capped
+from sayci.errors import UnknownPerson, UnknownToken
 from sayci.sign_in import SESSION_IDLE
 from sayci.store.tables import grants, people, sessions, sign_in_codes, tokens
 
 _TOKENS = sa.select(
-    tokens.c.id, tokens.c.name, tokens.c.access, tokens.c.created_at, tokens.c.expires_at, tokens.c.last_used_at
-)
+    tokens.c.id,
+    tokens.c.name,
+    tokens.c.access,
+    tokens.c.created_at,
+    tokens.c.expires_at,
+    tokens.c.last_used_at,
+    people.c.name.label("person"),
+).select_from(tokens.outerjoin(people, people.c.id == tokens.c.person_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,33 @@ def try_to_write(connection: Connection) -> None:
 
 
 def add_token(
-    connection: Connection, name: str, access: Access, digest: bytes, now: float, expires_at: float | None
+    connection: Connection,
+    name: str,
+    access: Access,
+    digest: bytes,
+    now: float,
+    expires_at: float | None,
+    person_id: int | None,
 ) -> Token:
-    """A new token."""
+    """A new token; raises UnknownPerson."""
+    if person_id is not None and not connection.execute(sa.select(people.c.id).where(people.c.id == person_id)).first():
+        raise UnknownPerson("nobody has that number", person_id)
     values = {"name": name, "access": access, "digest": digest, "created_at": now, "expires_at": expires_at}
+    values |= {"person_id": person_id}
     token_id = connection.execute(sa.insert(tokens).values(values).returning(tokens.c.id)).scalar_one()
     return Token(*connection.execute(_TOKENS.where(tokens.c.id == token_id)).one())
 
 
-def all_tokens(connection: Connection) -> Sequence[Token]:
-    """By id."""
-    return [Token(*row) for row in connection.execute(_TOKENS.order_by(tokens.c.id))]
+def all_tokens(connection: Connection, person_id: int | None) -> Sequence[Token]:
+    """By id; a person's, or those of all."""
+    query = _TOKENS if person_id is None else _TOKENS.where(tokens.c.person_id == person_id)
+    return [Token(*row) for row in connection.execute(query.order_by(tokens.c.id))]
+
+
+def token(connection: Connection, digest: bytes) -> Token | None:
+    """The token of that digest."""
+    row = connection.execute(_TOKENS.where(tokens.c.digest == digest)).first()
+    return None if row is None else Token(*row)
 
 
 def remove_token(connection: Connection, token_id: int) -> bytes:
@@ -74,11 +96,20 @@ def remove_token(connection: Connection, token_id: int) -> bytes:
 
 def holder(connection: Connection, digest: bytes) -> Known | None:
     """Who holds the token of that digest."""
-    row = connection.execute(_TOKENS.where(tokens.c.digest == digest)).first()
-    if row is None:
+    query = _TOKENS.add_columns(tokens.c.person_id, people.c.role).where(tokens.c.digest == digest)
+    row = connection.execute(query).first()
+    if row is None or (row.person_id is not None and row.person is None):
         return None
-    token = Token(*row)
-    return Known(Actor(token.name, token.access), token.expires_at, token.id, token.last_used_at or 0.0)
+    actor = Actor(row.name, row.access)
+    if row.person is not None:
+        person = Actor(row.person, row.role, row.person_id, _granted(connection, row.person_id))
+        actor = capped(person, row.access)
+    return Known(actor, row.expires_at, row.id, row.last_used_at or 0.0)
+
+
+def _granted(connection: Connection, person_id: int) -> dict[int, Access]:
+    query = sa.select(grants.c.project_id, grants.c.access).where(grants.c.person_id == person_id)
+    return {each.project_id: each.access for each in connection.execute(query)}
 
 
 def used_token(connection: Connection, token_id: int, now: float) -> None:
@@ -161,10 +192,22 @@ def of_session(connection: Connection, digest: bytes) -> Known | None:
         return None
     actor = Actor(row.name, row.access)
     if row.person is not None:
-        query = sa.select(grants.c.project_id, grants.c.access).where(grants.c.person_id == row.person_id)
-        granted = {each.project_id: each.access for each in connection.execute(query)}
-        actor = Actor(row.person, row.role, row.person_id, granted)
+        actor = Actor(row.person, row.role, row.person_id, _granted(connection, row.person_id))
     return Known(actor, row.expires_at, last_used_at=row.seen_at or 0.0, idle=SESSION_IDLE)
+
+
+def sessions_of(connection: Connection, name: str, person_id: int | None, now: float) -> Sequence[Session]:
+    """Those that have not expired, the newest first."""
+    whose = sessions.c.person_id == person_id
+    if person_id is None:
+        whose = sa.and_(sessions.c.person_id.is_(None), sessions.c.name == name)
+    in_use = sa.or_(sessions.c.seen_at.is_(None), sessions.c.seen_at > now - SESSION_IDLE)
+    query = sa.select(sessions).where(whose, sessions.c.expires_at > now, in_use)
+    newest_first = query.order_by(sa.func.coalesce(sessions.c.created_at, 0.0).desc(), sessions.c.digest)
+    return [
+        Session(bytes(row.digest), row.created_at, row.seen_at, Origin(row.address or "", row.browser or ""))
+        for row in connection.execute(newest_first)
+    ]
 
 
 def used_session(connection: Connection, digest: bytes, now: float) -> None:

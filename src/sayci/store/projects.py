@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -83,6 +83,12 @@ def find_by_id(connection: Connection, project_id: int) -> Project:
     if row is None:
         raise _unknown(project_id)
     return _project_of(row)
+
+
+def names_of(connection: Connection, project_ids: Collection[int]) -> Mapping[int, str]:
+    """Of those that are there."""
+    query = sa.select(projects.c.id, projects.c.name).where(projects.c.id.in_(list(project_ids)))
+    return {row.id: row.name for row in connection.execute(query)}
 
 
 def page(connection: Connection, after: int, limit: int, granted: Collection[int] | None) -> Page[Project]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from sayci.account import Access, Actor, Origin, Token
+from sayci.account import Access, Actor, Origin, Session, Token
 from sayci.build import Build, NewBuild
 from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
 from sayci.errors import CannotStart, Unavailable
@@ -70,6 +70,7 @@ class SqlStore:
         self._hooks: Memory[str, tuple[Project, str]] = Memory()
         self._tokens: Memory[bytes, Known] = Memory()
         self._sessions: Memory[bytes, Known] = Memory()
+        self._actors = (self._sessions, self._tokens)
         self._closing: Deferred[None] | None = None
         self._check = Check(lambda: self._write(people.try_to_write))
 
@@ -171,6 +172,10 @@ class SqlStore:
     async def project_by_id(self, project_id: int) -> Project:
         """By id."""
         return await self._read(lambda connection: projects.find_by_id(connection, project_id))
+
+    async def names_of(self, project_ids: Collection[int]) -> Mapping[int, str]:
+        """By id."""
+        return await self._read(lambda connection: projects.names_of(connection, project_ids))
 
     async def projects(
         self, *, after: int = 0, limit: int = 100, granted: Collection[int] | None = None
@@ -363,13 +368,28 @@ class SqlStore:
 
     # -- people and programs
 
-    async def add_token(self, name: str, access: Access, digest: bytes, now: float, expires_at: float | None) -> Token:
+    async def add_token(
+        self,
+        name: str,
+        access: Access,
+        digest: bytes,
+        now: float,
+        expires_at: float | None,
+        *,
+        person_id: int | None = None,
+    ) -> Token:
         """Keep a token by its digest."""
-        return await self._write(lambda connection: people.add_token(connection, name, access, digest, now, expires_at))
+        return await self._write(
+            lambda connection: people.add_token(connection, name, access, digest, now, expires_at, person_id)
+        )
 
-    async def tokens(self) -> Sequence[Token]:
+    async def tokens(self, *, person_id: int | None = None) -> Sequence[Token]:
         """By id."""
-        return await self._read(people.all_tokens)
+        return await self._read(lambda connection: people.all_tokens(connection, person_id))
+
+    async def token(self, digest: bytes) -> Token | None:
+        """Of that digest."""
+        return await self._read(lambda connection: people.token(connection, digest))
 
     async def remove_token(self, token_id: int) -> bytes:
         """Raises UnknownToken."""
@@ -422,6 +442,10 @@ class SqlStore:
         self._sessions.put(ticket, digest, known)
         return actor
 
+    async def sessions(self, name: str, person_id: int | None, now: float) -> Sequence[Session]:
+        """The newest first."""
+        return await self._read(lambda connection: people.sessions_of(connection, name, person_id, now))
+
     async def remove_session(self, digest: bytes) -> None:
         """Nothing if there is none."""
         await self._write(lambda connection: people.remove_session(connection, digest), self._sessions)
@@ -450,12 +474,12 @@ class SqlStore:
         )
 
     async def set_role(self, name: str, role: Access) -> Person:
-        """From now on, in open sessions too."""
-        return await self._write(lambda connection: accounts.set_role(connection, name, role), self._sessions)
+        """From now on, in open sessions and for tokens too."""
+        return await self._write(lambda connection: accounts.set_role(connection, name, role), *self._actors)
 
     async def remove_person(self, name: str) -> None:
-        """With sessions and invitation."""
-        await self._write(lambda connection: accounts.remove(connection, name), self._sessions)
+        """With sessions, tokens and invitation."""
+        await self._write(lambda connection: accounts.remove(connection, name), *self._actors)
 
     async def members(self, project_id: int) -> Sequence[Member]:
         """By name."""
@@ -464,7 +488,7 @@ class SqlStore:
     async def set_member(self, project_id: int, name: str, role: Access | None) -> Member | None:
         """From now on, in open sessions too."""
         return await self._write(
-            lambda connection: accounts.set_member(connection, project_id, name, role), self._sessions
+            lambda connection: accounts.set_member(connection, project_id, name, role), *self._actors
         )
 
     async def add_invitation(self, person_id: int, digest: bytes, expires_at: float) -> None:

@@ -207,6 +207,7 @@ bygones = sa.Table(
     sa.Column("commit", Words, primary_key=True),
 )
 
+#: `person_id` is whose it is; null for one of a program.
 tokens = sa.Table(
     "tokens",
     metadata,
@@ -217,6 +218,7 @@ tokens = sa.Table(
     _time("created_at", nullable=False),
     _time("expires_at"),
     _time("last_used_at"),
+    sa.Column("person_id", Number),
     sqlite_autoincrement=True,
 )
 

@@ -63,11 +63,49 @@ class Listing(Struct, Generic[Item]):
     next: str | None
 
 
+class Granted(Struct):
+    """What somebody may do in a project, whatever the access elsewhere."""
+
+    project: str
+    access: AccessWord
+
+
+class Token(Struct):
+    """A program's credential as it is listed, without the secret.
+
+    `person` is whose it is and as whom it acts, with no more than both may do; null for one of the server.
+    """
+
+    id: int
+    name: str
+    access: AccessWord
+    person: str | None
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+
+
+class Held(Struct):
+    """The token that a request was made with."""
+
+    id: int
+    name: str
+    access: AccessWord
+    expires_at: Time | None
+
+
 class Me(Struct):
-    """Who the credential belongs to, and which version of sayci answers."""
+    """Who the credential belongs to, what it is good for, and which version of sayci answers.
+
+    `is_person`: it acts as somebody with an account.  `projects` are those in which more is granted; `token` is the
+    credential itself, null for who has signed in on the pages.
+    """
 
     name: str
     access: ReachWord
+    is_person: bool
+    projects: Sequence[Granted]
+    token: Held | None
     version: str
 
 
@@ -104,17 +142,6 @@ class ServerStatus(Struct):
     isolation: Isolation
     certificates: Sequence[Certificate]
     no_space: str = ""
-
-
-class Token(Struct):
-    """A program's credential as it is listed, without the secret."""
-
-    id: int
-    name: str
-    access: AccessWord
-    created_at: Time
-    expires_at: Time | None
-    last_used_at: Time | None
 
 
 class IssuedToken(Token):
@@ -479,10 +506,16 @@ def of_token(token: account.Token) -> Token:
         id=token.id,
         name=token.name,
         access=word_of(token.access),
+        person=token.person,
         created_at=time_of(token.created_at),
         expires_at=time_if(token.expires_at),
         last_used_at=time_if(token.last_used_at),
     )
+
+
+def of_held(token: account.Token) -> Held:
+    """A token as its holder is told of it."""
+    return Held(token.id, token.name, word_of(token.access), time_if(token.expires_at))
 
 
 def of_issued(token: account.Token, secret: str) -> IssuedToken:
