@@ -262,6 +262,7 @@ class Sayci(Service):
             version=__version__,
             isolation=launcher.isolation,
             refusals=hooks.refusals,
+            limits=self._limits(),
             certificates=certificates,
             ports=lambda: self._addresses.local,
         )

@@ -66,6 +66,8 @@ PAGES = {
     "delivery": View("/web-shop/deliveries/2"),
     "deliveries-none": View("/notes/deliveries"),
     "settings": View("/web-shop/settings"),
+    "settings-not-connected": View("/notes/settings"),
+    "webhook": View("/notes/settings/webhook"),
     "members": View("/web-shop/settings/people"),
     "new": View("/new"),
     "people": View("/settings/people"),

@@ -194,6 +194,7 @@ class House:
     now: list[float]
     certificates: Listed
     refusals: Refusals
+    outlooks: Any
     pages: Pages
 
     def __init__(self, **parts: Any) -> None:
@@ -348,6 +349,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         version="9.8.7",
         isolation=isolation,
         refusals=refusals,
+        limits=Limits(memory_limit=3 << 30, process_limit=4096, silence_limit=120.0),
         certificates=certificates,
         ports=lambda: ["tcp:8080", "le:/srv/certificates:tcp:443"],
     )
@@ -370,6 +372,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         now=now,
         certificates=certificates,
         refusals=refusals,
+        outlooks=outlooks,
         pages=pages,
     )
     unsubscribe()

@@ -127,6 +127,7 @@ async def test_where_nothing_is_public_a_stranger_has_no_feed(house):
 async def test_home_shows_the_first_error_below_a_project_that_fails(house):
     project = await house.project()
     browser = await house.signed_in()
+    await house.project("other")  # the only project would be on its way to its first green build
     await house.build(project, Result.FAILURE, logs={"test": LOG})
     seen = await browser.get("/")
     assert "shop.c:12:5: error: 'price' undeclared" in seen.document.text("code")

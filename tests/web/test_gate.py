@@ -66,6 +66,7 @@ PAGES = {
     "POST /<project>/settings/environment": "configure",
     "POST /<project>/settings/environment/remove": "configure",
     "POST /<project>/settings/access-token": "configure",
+    "GET /<project>/settings/webhook": "configure",
     "POST /<project>/settings/webhook-secret": "configure",
     "POST /<project>/settings/remove": "configure",
     "GET /<project>/settings/people": "configure",

@@ -284,8 +284,38 @@ async def test_an_empty_house_says_how_to_begin(house):
     seen = await (await house.signed_in()).get("/")
     assert seen.heading == "Nothing to build yet. Add the first project."
     assert "/new" in seen.document.attributes("href")
+    assert "The whole contract" in seen.document.text("main")
     reader = await (await house.signed_in(Access.READ, "robin")).get("/")
+    assert reader.heading == "There is no project yet."
+    assert "An admin of this server adds the first one." in reader.document.text("main")
     assert "/new" not in reader.document.attributes("href")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_only_project_is_seen_on_its_way_to_its_first_green_build(house):
+    project = await house.project()
+    browser = await house.signed_in()
+    seen = await browser.get("/")
+    assert seen.heading == "web-shop is added. Now tell the forge."
+    text = seen.document.text("main")
+    for words in (
+        "On the way to the first green build",
+        "Waiting for the first ping",
+        "Push to main, or build it now.",
+    ):
+        assert words in text
+    assert "/web-shop/build" in {form.action for form in seen.document.forms}
+    for name, access in (("robin", Access.READ), ("bob", Access.BUILD)):
+        other = await (await house.signed_in(access, name)).get("/")
+        assert "On the way" not in other.text
+    await house.build(project, Result.FAILURE)
+    assert (await browser.get("/")).heading == "web-shop is built, and not green yet."
+    await house.build(project, Result.SUCCESS)
+    seen = await browser.get("/")
+    assert seen.heading == "web-shop passes."
+    assert "On the way" not in seen.text
+    await house.build(project, Result.FAILURE)
+    assert "On the way" not in (await browser.get("/")).text
 
 
 @pytest_twisted.ensureDeferred
@@ -310,7 +340,7 @@ async def test_home_says_why_a_repository_cannot_be_read(house):
     project = await house.project()
     await house.store.set_mirror(project.id, MirrorState.FAILED, "it wants a password: <b>git</b>")
     seen = await (await house.signed_in()).get("/")
-    assert seen.heading == "web-shop could not run."
+    assert seen.heading == "web-shop cannot be read."
     assert "it wants a password: <b>git</b>" in seen.document.text("main")
 
 

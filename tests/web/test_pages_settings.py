@@ -7,9 +7,11 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
-from sayci.errors import RepositoryRefused, RepositoryUnreachable
+from sayci.delivery import Verdict
+from sayci.errors import RepositoryRefused, RepositoryUnreachable, WrongSignature
 from sayci.limits import Limits
 from sayci.project import Scope, Variable
+from tests.factories import NOW
 
 pytest_plugins = ["tests.web.page_fixtures"]
 
@@ -306,3 +308,65 @@ async def test_a_project_with_an_open_build_is_not_removed(house):
     seen = await browser.submit(ADDRESS, f"{ADDRESS}/remove", name="web-shop")
     assert (seen.code, seen.heading) == (409, "That is not possible now")
     assert "cancel them first" in seen.document.text("main")
+
+
+# -- the light
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_first_form_takes_the_address_alone(house):
+    browser = await house.signed_in()
+    seen = await browser.submit("/", "/new", url="git@git.example:team/Boot-Shop.git")
+    assert seen.heading == "Boot-Shop is added. Now tell the forge."
+    assert (await house.store.project("boot-shop")).settings.default_branch == "main"
+
+
+@pytest.mark.parametrize("url", ("https://git.example/team/..", "nonsense", ""))
+@pytest_twisted.ensureDeferred
+async def test_what_the_first_form_cannot_take_is_told_beside_the_fields(house, url):
+    house.sources.branches = {"main": "1" * 40}
+    seen = await (await house.signed_in()).submit("/", "/new", url=url)
+    assert (seen.code, seen.heading) == (422, "The project was not added yet.")
+    assert seen.document.form("/new").fields["url"] == url
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_webhook_s_page_has_a_light_and_shows_no_secret(house):
+    project = await house.project()
+    browser = await house.signed_in()
+    seen = await browser.get(f"{ADDRESS}/webhook")
+    assert seen.heading == "Connect web-shop to its forge."
+    assert "Waiting for the first ping" in seen.document.text("main")
+    assert "webhook secret" not in seen.text.replace("/webhook-secret", "")
+    body = next(given for tag, given in seen.document.elements if tag == "body")
+    assert (body["data-changes"], body["data-look"]) == (f"{ADDRESS}/webhook", f"{ADDRESS}/webhook")
+    await house.delivery(project, Verdict.IGNORED, event="ping", explanation="Hello received: all is right.")
+    for path in (f"{ADDRESS}/webhook", ADDRESS):
+        text = (await browser.get(path)).document.text("main")
+        assert "Waiting for the first ping" not in text
+        assert "The forge has said hello, and its signature is right." in text
+    assert (await browser.get(ADDRESS)).heading == "web-shop is connected."
+
+
+@pytest_twisted.ensureDeferred
+async def test_settings_begin_with_what_is_missing_and_show_the_server_s_limits(house):
+    project = await house.project()
+    browser = await house.signed_in()
+    seen = await browser.get(ADDRESS)
+    assert seen.heading == "web-shop waits for its first ping."
+    text = seen.document.text("main")
+    for words in (
+        "sayci has a copy of it.",
+        "No token is set, so the forge is not told",
+        "At most 3 GiB, which is what this server allows.",
+        "At most 4,096, which is what this server allows.",
+        "At most 2 minutes, which is what this server allows.",
+    ):
+        assert words in text
+    assert "data-changes" in seen.text
+    wrong = await browser.submit(ADDRESS, ADDRESS, default_branch="a..b")
+    assert "data-changes" not in wrong.text
+    house.refusals.add(project.id, NOW, WrongSignature("no"), "192.0.2.1")
+    assert (await browser.get(ADDRESS)).heading == "web-shop refused what came last."
+    await browser.submit(ADDRESS, f"{ADDRESS}/webhook-secret")
+    assert (await browser.get(ADDRESS)).heading == "web-shop waits for its first ping."

@@ -11,6 +11,7 @@ from twisted.web.server import Request
 from sayci.bus import Bus
 from sayci.inbox import Inbox
 from sayci.interfaces import Certificates, Isolation, LogStore, Store
+from sayci.limits import NONE, Limits
 from sayci.outlook import Outlooks
 from sayci.people import People
 from sayci.refusals import Refusals
@@ -20,6 +21,7 @@ from sayci.sign_in import SignIn
 from sayci.web.api_status import StatusApi
 from sayci.web.assets import Assets
 from sayci.web.changes import Changes
+from sayci.web.connection import Connections
 from sayci.web.events import Feeds
 from sayci.web.excerpts import Excerpts
 from sayci.web.forms import read_form
@@ -49,7 +51,8 @@ class Pages:
     """Every page, put together.
 
     `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server; `certificates` are those
-    that it serves, and `ports` answers where it listens, in words; `refusals` remembers what hooks have not taken.
+    that it serves, and `ports` answers where it listens, in words; `refusals` remembers what hooks have not taken;
+    `limits` are the most that a step may have.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Pages:
         version: str,
         isolation: Isolation,
         refusals: Refusals,
+        limits: Limits = NONE,
         certificates: Certificates = NO_CERTIFICATES,
         ports: Callable[[], Sequence[str]] = tuple,
     ) -> None:
@@ -80,7 +84,8 @@ class Pages:
         status = StatusPage(scheduler, certificates, isolation, links, ports, clock, version)
         changes = Changes(feeds, bus, reactor)
         reader = LogReader(logs)
-        home = HomePage(outlooks, scheduler, changes, Excerpts(reader, bus, changes.tell), clock)
+        connections = Connections(store, outlooks, refusals)
+        home = HomePage(outlooks, scheduler, changes, Excerpts(reader, bus, changes.tell), connections, clock)
         project = ProjectPage(store, outlooks, scheduler, changes, links, clock)
         deploys = DeployPages(store, scheduler, changes, clock)
         server = StatusApi(version, isolation, certificates, scheduler.space)
@@ -106,7 +111,7 @@ class Pages:
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, refusals, changes, links).put_on(self._frame)
         LogPages(store, logs, reader, feeds, reactor).put_on(self._frame)
-        SettingsPages(store, registry, links).put_on(self._frame)
+        SettingsPages(store, registry, connections, changes, links, limits, clock).put_on(self._frame)
         MemberPages(store, registry, people).put_on(self._frame)
         status.put_on(self._frame)
 

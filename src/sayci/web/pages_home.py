@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from sayci.account import Access, sees
+from sayci.account import Access, Actor, sees
 from sayci.build import Build
 from sayci.errors import Invalid, Unauthenticated
 from sayci.outlook import Outlook, Outlooks
 from sayci.project import Project
 from sayci.scheduler import Scheduler
+from sayci.step import Result
 from sayci.usual import starts
 from sayci.web.bars import Bar, bars_of
 from sayci.web.changes import Audience, Changes
+from sayci.web.connection import Connection, Connections, saying_of_steps, steps_of
 from sayci.web.excerpts import Excerpt, Excerpts
 from sayci.web.frame import NOBODY, Answer, Frame, Page, Visit
 from sayci.web.reading import wants_events, whole_number
@@ -157,10 +159,12 @@ class HomePage:
         scheduler: Scheduler,
         changes: Changes,
         excerpts: Excerpts,
+        connections: Connections,
         clock: Callable[[], float],
     ) -> None:
         self._outlooks = outlooks
         self._excerpts = excerpts
+        self._connections = connections
         self._changes = changes
         self._scheduler = scheduler
         self._clock = clock
@@ -179,15 +183,20 @@ class HomePage:
             return None
         listed = await self.listed(visit)
         wanted, summaries, found = listed.wanted, listed.seen, listed.found
+        if not summaries and listed.is_first and visit.actor.access is Access.ADMIN:
+            return self._first_run()
         if not summaries:
-            return Page("first_run.html" if listed.is_first else "no_projects.html", {"changes": "/"})
+            return Page("no_projects.html", {"is_first": listed.is_first, "changes": "/"})
         seen = {each.outlook.project.id for each in summaries}
         open_builds = self._scheduler.waiting_and_running()
         waiting, running = ([build for build in builds if build.project_id in seen] for builds in open_builds)
         now = self._clock()
         marks = {each.outlook.project.name: each.mark for each in summaries}
+        way = await self._way(visit.actor, summaries)
         values = {
-            "saying": saying_of_home(marks),
+            "saying": saying_of_steps(way) if way is not None else saying_of_home(marks),
+            "way": way,
+            "steps": steps_of(way) if way is not None else (),
             "page_mark": worst([*set(marks.values()), *(["running"] if running else [])]),
             "rows": [self._row(summary, now) for summary in listed.part],
             "wanted": wanted,
@@ -204,6 +213,17 @@ class HomePage:
             "starts": starts([*open_builds[1], *open_builds[0]], self._scheduler.slots, self._outlooks.usual, now),
         }
         return Page("home.html", values)
+
+    def _first_run(self) -> Page:
+        """Before the first project: what to type."""
+        values = {"lack": self._scheduler.space.lack(), "slots": self._scheduler.slots, "changes": "/"}
+        return Page("first_run.html", values)
+
+    async def _way(self, actor: Actor, seen: Sequence[Summary]) -> Connection | None:
+        """How far the only project is from its first green build, for who can act on it; None once it is there."""
+        if len(seen) != 1 or actor.access is not Access.ADMIN or _is_green(seen[0]):
+            return None
+        return await self._connections.of(seen[0].outlook.project)
 
     async def listed(self, visit: Visit) -> Listed:
         """The projects that are asked for, among those that the visitor may see.
@@ -239,3 +259,8 @@ class HomePage:
             is_same = summary is not None and summary.outlook is outlook
             self._summaries[outlook.project.id] = summary if summary and is_same else summary_of(outlook)
         return list(self._summaries.values())
+
+
+def _is_green(summary: Summary) -> bool:
+    """Whether a build of the project has ever succeeded, among those that are remembered."""
+    return any(past.result is Result.SUCCESS for past in summary.outlook.past)

@@ -64,6 +64,9 @@
   };
   // Loading the page again would call off the way to the page that a button or a link leads to.
   const isLeaving = () => Date.now() - left < 10000;
+  // A page that is the answer to a form is not there a second time: its news is at another address, and it stays.
+  const address = body.dataset.look || location.href;
+  const reload = () => { if (!body.dataset.look) location.reload(); };
   const patch = (page) => {
     icons(page);
     const before = document.querySelector("h1")?.textContent;
@@ -71,21 +74,21 @@
     const places = new Set(all("[data-live]").map((region) => region.dataset.live));
     if (all("[data-live]", page).some((fresh) => !places.has(fresh.dataset.live))) {
       if (isLeaving() || document.activeElement?.matches("input, textarea, select")) return false;
-      location.reload();
+      reload();
       return true;
     }
     for (const region of all("[data-live]")) {
       const name = region.dataset.live;
       const fresh = page.querySelector(`[data-live="${CSS.escape(name)}"]`);
       if (!fresh && isLeaving()) return false;
-      if (!fresh) { location.reload(); return true; }
+      if (!fresh) { reload(); return true; }
       const text = fresh.outerHTML;
       if (seen.get(name) === text) continue;
       if (isHeld(region)) { isWhole = false; continue; }
       seen.set(name, text);
       put(region, fresh);
     }
-    document.title = page.title;
+    if (!body.dataset.look) document.title = page.title;
     const icon = document.querySelector('link[rel="icon"]');
     const other = page.querySelector('link[rel="icon"]');
     if (icon && other && icon.getAttribute("href") !== other.getAttribute("href")) icon.setAttribute("href", other.getAttribute("href"));
@@ -103,8 +106,8 @@
       const wait = last + (document.hidden ? 5000 : 1000) - Date.now();
       if (wait > 0) await new Promise((done) => { setTimeout(done, wait); });
       last = Date.now();
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
-      if (answer.type === "opaqueredirect" || answer.status === 404) { feed.close(); location.reload(); return; }
+      const answer = await fetch(address, { headers: { Accept: "text/html" }, redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 404) { feed.close(); reload(); return; }
       if (answer.ok && !patch(new DOMParser().parseFromString(await answer.text(), "text/html"))) {
         setTimeout(look, 2000);
       }
@@ -135,5 +138,5 @@
   }, 1000);
   addEventListener("beforeunload", () => { left = Date.now(); });
   addEventListener("pagehide", () => feed.close());
-  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  addEventListener("pageshow", (event) => { if (event.persisted) reload(); });
 })();
