@@ -5,6 +5,8 @@ The pictures go to ``.screenshots/gallery``, for people to look at.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.browser.town import PAGES, Town
@@ -13,6 +15,8 @@ from tests.slots import passable_directory
 
 PASSWORD = "correct horse battery"
 WIDTHS = (380, 1280, 1920)
+#: Bytes of a page with its style sheets, scripts and icons, before they are compressed on the way.
+LARGEST = 100_000
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +60,16 @@ def test_a_page_fits_every_window_and_everybody(chromium, town, cookies, name):
     context.set_default_timeout(TIMEOUT)
     context.on("page", guard.watch)
     page = context.new_page()
+    came: dict[str, Any] = {}
+    page.on("requestfinished", lambda request: came.setdefault(request.url, request))
     answer = page.goto(view.path.format(invitation=town.invitations["hedy"]))
     assert answer.status == view.code
     assert page.locator("h1").count() == 1
+    assert (
+        sum(len(request.response().body()) for request in came.values() if request.resource_type != "eventsource")
+        < LARGEST
+    )
+    assert unseen_when_focused(page) == []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         for theme in ("light", "dark"):
@@ -71,6 +82,17 @@ def test_a_page_fits_every_window_and_everybody(chromium, town, cookies, name):
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{width}, unfolded"
     context.close()
     assert guard.complaints == []
+
+
+def unseen_when_focused(page):
+    """What can be reached by keyboard and does not show that it was."""
+    page.keyboard.press("Tab")  # from now on the focus is somebody's who uses the keyboard
+    return page.evaluate(
+        """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+            .filter((each) => each.checkVisibility() && each.type !== "hidden")
+            .filter((each) => { each.focus(); return getComputedStyle(each).outlineStyle === "none"; })
+            .map((each) => each.outerHTML.slice(0, 200))"""
+    )
 
 
 def picture(page, name):
