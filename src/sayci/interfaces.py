@@ -15,6 +15,7 @@ from sayci.account import Access, Actor, Origin, Session, Token
 from sayci.build import Build, Cause, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
+from sayci.deploying import Deploying
 from sayci.limits import NONE, Limits
 from sayci.loglines import Read
 from sayci.outlook import Outlook
@@ -365,13 +366,16 @@ class Store(Protocol):
 
     async def deliveries(
         self,
-        project_id: int,
+        project_id: int | None,
         *,
         before: int | None = None,
         limit: int = 50,
         verdicts: Collection[Verdict] = (),
     ) -> Page[Delivery]:
-        """The newest first; the cursor is an id.  With `verdicts` those alone, of a bounded number that are looked at."""
+        """The newest first, of a project or (None) of all; the cursor is an id.
+
+        With `verdicts` those alone, of a bounded number that are looked at.
+        """
         ...
 
     # -- builds
@@ -414,6 +418,10 @@ class Store(Protocol):
 
     async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
         """How these projects stand, or all of them, by id; those that are not there are left out."""
+        ...
+
+    async def deploying(self, project_ids: Sequence[int]) -> Sequence[Deploying]:
+        """The deploys of these projects as far as they count now, by project; without those that are not there."""
         ...
 
     async def builds_numbered(self, project_id: int, numbers: Collection[int]) -> Mapping[int, Build]:

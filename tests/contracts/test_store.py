@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from sayci.account import Access, Actor, Origin, digest_of
 from sayci.build import Build, BuildState, Cause
 from sayci.delivery import Verdict
+from sayci.deploying import Deploying
 from sayci.errors import (
     IllegalMove,
     Invalid,
@@ -822,6 +823,31 @@ async def test_how_projects_stand(store, project, other):
 
     await store.advance(running.id, lambda build: build.cancelled(NOW, "by hand").finished(NOW, Result.CANCELLED))
     assert (await store.outlooks([other.id]))[0].standing is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_live_what_could_be_and_what_is_asked(store, project, other):
+    await store.change_project("web-shop", lambda settings: dataclasses.replace(settings, deploy_branch="main"))
+    assert await store.deploying([project.id, other.id, HUGE]) == [Deploying(project.id), Deploying(other.id)]
+
+    async def build(result=None, **fields):
+        made = (await store.add_build(new_build(project.id, supersedes=False, **fields), NOW)).build
+        return made if result is None else await finish(store, made, result)
+
+    first = await build(Result.SUCCESS, deploys=True)
+    live = await build(Result.SUCCESS, deploys=True)
+    await build(Result.SUCCESS, ref="refs/heads/topic")
+    asked = [await build(Result.UNKNOWN, deploys=True) for _ in range(2)]
+    green = await build(Result.SUCCESS)
+    await build(Result.FAILURE)
+    newest = await build(cause=Cause.DEPLOY, deploys=True)
+    (found,) = await store.deploying([project.id])
+    assert found == Deploying(project.id, newest, live, green, tuple(reversed(asked)))
+    assert (found.running, found.next) == (newest, None if green.commit == live.commit else green)
+    assert first.number < live.number
+    await store.change_project("web-shop", lambda settings: dataclasses.replace(settings, deploy_branch=None))
+    (found,) = await store.deploying([project.id])
+    assert (found.live, found.green) == (live, None)
 
 
 @pytest_twisted.ensureDeferred

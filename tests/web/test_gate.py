@@ -27,6 +27,8 @@ GOOD = "correct horse battery"
 #: What each page takes: who may ask for it.
 PAGES = {
     "GET /": "home",
+    "GET /deploys": "home",
+    "GET /deliveries": "admin",
     "GET /feed.atom": "home",
     "GET /cc.xml": "home",
     "GET /sign-in": "open",

@@ -124,7 +124,7 @@ def documented():
 async def test_the_examples_of_the_documentation_work(house, path, headers):
     project = await house.project("sample", deploy_branch="main")
     await house.build(project, Result.SUCCESS, deploys=True)
-    _, token = await house.sign_in.new_token("a program", Access.BUILD, None)
+    _, token = await house.sign_in.new_token("a program", Access.ADMIN, None)
     assert headers["Authorization"] == "Bearer $TOKEN"
     seen = await house.stranger().get(path, Accept=headers["Accept"], Authorization=f"Bearer {token}")
     assert (seen.code, seen.header("content-type")) == (200, headers["Accept"])
@@ -210,7 +210,7 @@ async def test_a_page_asks_for_as_much_access_as_is_documented(house):
     declared = {route.path.replace("{", "<").replace("}", ">"): route.access for route in pages_json.table.routes}
     assert set(declared) == set(house.pages._frame._json)
     await house.project("web-shop")
-    for access in (Access.READ, Access.BUILD):
+    for access in (Access.READ, Access.BUILD, Access.ADMIN):
         browser = await house.signed_in(access, f"of-{access.name.lower()}")
         for path, needs in declared.items():
             seen = await browser.get(path.replace("<project>", "web-shop").replace("<number>", "1"), **ASK)

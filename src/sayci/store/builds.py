@@ -21,6 +21,8 @@ from sayci.store.tables import IS_DEPLOY, IS_OPEN, builds, bygones, projects, st
 
 #: How many builds a search looks at in one go, and how many refs are listed.
 LOOKED_AT = 20_000
+#: So many builds are asked for in one query.
+TOGETHER = 500
 MOST_REFS = 200
 
 #: Columns of a build and of a step that never change, and those that a move may change.
@@ -184,6 +186,14 @@ def numbered(connection: Connection, project_id: int, numbers: Collection[int]) 
         return {}
     query = _BUILDS.where(builds.c.project_id == project_id, builds.c.number.in_(sorted(numbers)))
     return {build.number: build for build in _load(connection, query)}
+
+
+def by_ids(connection: Connection, build_ids: Sequence[int]) -> Mapping[int, Build]:
+    """These builds, by id; those that are not there are left out."""
+    found: list[Build] = []
+    for start in range(0, len(build_ids), TOGETHER):
+        found += _load(connection, _BUILDS.where(builds.c.id.in_(build_ids[start : start + TOGETHER])))
+    return {build.id: build for build in found}
 
 
 def page(

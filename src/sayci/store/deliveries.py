@@ -146,10 +146,10 @@ def find(connection: Connection, project_id: int, delivery_id: int) -> tuple[Del
 
 
 def page(
-    connection: Connection, project_id: int, before: int | None, limit: int, verdicts: Collection[Verdict] = ()
+    connection: Connection, project_id: int | None, before: int | None, limit: int, verdicts: Collection[Verdict] = ()
 ) -> Page[Delivery]:
-    """The project's, the newest first."""
-    query = _DELIVERIES.where(deliveries.c.project_id == project_id)
+    """The project's, or all, the newest first."""
+    query = _DELIVERIES if project_id is None else _DELIVERIES.where(deliveries.c.project_id == project_id)
     if before is not None:
         query = query.where(deliveries.c.id < before)
     lowest = 0
@@ -161,9 +161,11 @@ def page(
     return part if part.next is not None or not lowest else replace(part, next=lowest)
 
 
-def _lowest(connection: Connection, project_id: int, before: int | None) -> int:
+def _lowest(connection: Connection, project_id: int | None, before: int | None) -> int:
     """The least id that is looked at when some are sifted; 0 where these are all."""
-    query = sa.select(deliveries.c.id).where(deliveries.c.project_id == project_id)
+    query = sa.select(deliveries.c.id)
+    if project_id is not None:
+        query = query.where(deliveries.c.project_id == project_id)
     if before is not None:
         query = query.where(deliveries.c.id < before)
     found: int | None = connection.execute(

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from sayci.account import Access, Actor, Origin, Session, Token
 from sayci.build import Build, NewBuild
 from sayci.delivery import Accepted, Delivery, NewDelivery, Verdict
+from sayci.deploying import Deploying
 from sayci.errors import CannotStart, Unavailable
 from sayci.interfaces import Added, Page, Settled, StoredBody, ToldStatus, Wanted
 from sayci.outlook import Outlook
@@ -23,7 +24,7 @@ from sayci.person import Member, Person
 from sayci.project import MirrorState, Project, Settings, Variable
 from sayci.report import DueStatus
 from sayci.retention import Remains
-from sayci.store import accounts, builds, deliveries, heads, old, outlooks, people, projects, statuses
+from sayci.store import accounts, builds, deliveries, deploys, heads, old, outlooks, people, projects, statuses
 from sayci.store.check import Check
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
 from sayci.store.memory import Memory
@@ -240,7 +241,7 @@ class SqlStore:
 
     async def deliveries(
         self,
-        project_id: int,
+        project_id: int | None,
         *,
         before: int | None = None,
         limit: int = 50,
@@ -287,6 +288,10 @@ class SqlStore:
     async def outlooks(self, project_ids: Sequence[int] | None = None) -> Sequence[Outlook]:
         """How projects stand."""
         return await self._read(lambda connection: outlooks.load(connection, project_ids))
+
+    async def deploying(self, project_ids: Sequence[int]) -> Sequence[Deploying]:
+        """What is live, what could be, and what waits for an answer."""
+        return await self._read(lambda connection: deploys.load(connection, project_ids))
 
     async def builds_numbered(self, project_id: int, numbers: Collection[int]) -> Mapping[int, Build]:
         """In two statements."""

@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 from sayci.build import BuildState
 from sayci.outlook import Outlook
-from sayci.project import MirrorState
 from sayci.step import Result
 from sayci.web.wire import Links
 from sayci.web.words import stamp
@@ -33,7 +32,7 @@ def _project(outlook: Outlook, links: Links) -> ET.Element:
     project, last = outlook.project, outlook.standing
     runs = any(past.state in (BuildState.RUNNING, BuildState.CANCELLING) for past in outlook.past)
     status = "Unknown" if last is None or last.result is None else _STATUS.get(last.result, "Unknown")
-    if project.mirror is MirrorState.FAILED:
+    if project.is_unreadable:
         status = "Exception"
     # The time is not optional there; of a project that was never built it is when it was registered.
     ended_at = project.created_at if last is None else last.finished_at or last.created_at

@@ -17,6 +17,7 @@ from sayci.event import (
     AccessChanged,
     BuildChanged,
     DeliveryChanged,
+    DeliveryRefused,
     Event,
     ProjectChanged,
     ProjectRemoved,
@@ -56,7 +57,7 @@ class Audience:
                 before = project.id in self._seen
                 self._seen.discard(project.id)
                 return before
-        # What was refused anybody may have sent: it is told where somebody looks at the project, and nowhere else.
+        # What was refused anybody may have sent: it is told where somebody looks at deliveries, and nowhere else.
         return False
 
 
@@ -89,12 +90,12 @@ class Changes:
         unsubscribe = self._bus.subscribe(hear, project_id=project_id)
         await self._tell(request, bell, unsubscribe, lambda changed: changed == project_id)
 
-    async def stream_of_all(self, request: Request, audience: Audience) -> None:
-        """The same of all projects of an audience."""
+    async def stream_of_all(self, request: Request, audience: Audience, *, with_refused: bool = False) -> None:
+        """The same of all projects of an audience; `with_refused` also of deliveries that were refused, of any."""
         bell = Bell(self._clock)
 
         def hear(event: Event) -> None:
-            if audience.hears(event):
+            if audience.hears(event) or (with_refused and isinstance(event, DeliveryRefused)):
                 bell.ring()
 
         await self._tell(request, bell, self._bus.subscribe(hear), audience.sees)

@@ -78,7 +78,7 @@ class Look:
             auto_reload=False,
         )
         self._templates.globals.update(asset=assets.path, strip=bars.strip, plot=plot.plot)
-        for name in ("age", "counted", "date", "duration", "minutes", "size", "stamp"):
+        for name in ("age", "counted", "date", "duration", "minutes", "size", "so_long", "stamp"):
             self._templates.globals[name] = getattr(words, name)
         for name in (
             "favicon",

@@ -30,6 +30,8 @@ from sayci.web.gate import Gate
 from sayci.web.logreader import LogReader
 from sayci.web.look import Look
 from sayci.web.pages_access import AccessPages
+from sayci.web.pages_all_deliveries import AllDeliveries
+from sayci.web.pages_all_deploys import AllDeploys
 from sayci.web.pages_builds import BuildPages
 from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_deploys import DeployPages
@@ -89,7 +91,11 @@ class Pages:
         project = ProjectPage(store, outlooks, scheduler, changes, links, clock)
         deploys = DeployPages(store, scheduler, changes, clock)
         server = StatusApi(version, isolation, certificates, scheduler.space)
-        forms = PagesJson(store, outlooks, home, project, deploys, server, feeds.shown, links, clock).forms()
+        all_deploys = AllDeploys(store, outlooks, changes, clock)
+        all_deliveries = AllDeliveries(store, outlooks, refusals, changes)
+        forms = PagesJson(
+            store, outlooks, home, project, deploys, all_deploys, all_deliveries, server, feeds.shown, links, clock
+        ).forms()
         self._frame = Frame(
             self._sessions,
             gate,
@@ -107,6 +113,8 @@ class Pages:
         PeoplePages(people, links).put_on(self._frame)
         project.put_on(self._frame)
         deploys.put_on(self._frame)
+        all_deploys.put_on(self._frame)
+        all_deliveries.put_on(self._frame)
         FeedPages(store, outlooks, project, links).put_on(self._frame)
         BuildPages(store, scheduler, logs, reader, feeds, links, clock).put_on(self._frame)
         DeliveryPages(store, inbox, refusals, changes, links).put_on(self._frame)

@@ -90,4 +90,4 @@ class DeployPages:
         if arrived is None:
             raise Invalid("say whether it arrived: yes or no")
         await self._scheduler.answer(build, visit.actor.name, arrived=arrived)
-        return SeeOther(f"/{known.name}/deploys")
+        return SeeOther("/deploys" if visit.form.get("back") == "all" else f"/{known.name}/deploys")

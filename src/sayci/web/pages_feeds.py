@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from twisted.web.server import Request
 
-from sayci.account import Access, sees
+from sayci.account import Access
 from sayci.build import Build
-from sayci.errors import Missing, Unauthenticated
 from sayci.interfaces import Store
 from sayci.outlook import Outlook, Outlooks, Past
 from sayci.project import Project
 from sayci.web import atom, cctray
 from sayci.web.conditional import etag_of, is_known, not_modified, tagged
-from sayci.web.frame import NOBODY, Answer, Frame, Visit
+from sayci.web.frame import Answer, Frame, Visit
+from sayci.web.pages_home import seen_of
 from sayci.web.pages_project import ProjectPage
 from sayci.web.reading import PROJECT
 from sayci.web.wire import Links
@@ -55,16 +55,21 @@ class FeedPages:
         )
         if is_known(visit.request, etag):
             return not_modified(visit.request, etag, CACHING)
-        entries = []
-        for project, past in newest:
-            try:
-                entries.append((project, await self._store.build(project.id, past.number)))
-            except Missing:  # it was removed just now
-                continue
+        entries = await self._whole(newest)
         address = f"{self._links.base()}/feed.atom"
         beginning = min((outlook.project.created_at for outlook in seen), default=0.0)
         about = atom.About(atom.id_of(address), "Builds", f"{self._links.base()}/", address, beginning)
         return tagged(visit.request, atom.CONTENT_TYPE, atom.feed(about, entries, self._links), etag, CACHING)
+
+    async def _whole(self, newest: Sequence[tuple[Project, Past]]) -> Sequence[tuple[Project, Build]]:
+        """These builds with all that is known of them; without those that were removed just now."""
+        numbers: dict[int, list[int]] = {}
+        for project, past in newest:
+            numbers.setdefault(project.id, []).append(past.number)
+        found = {key: await self._store.builds_numbered(key, each) for key, each in numbers.items()}
+        return [
+            (project, found[project.id][past.number]) for project, past in newest if past.number in found[project.id]
+        ]
 
     async def tray(self, visit: Visit) -> Answer:
         """How the projects stand."""
@@ -72,10 +77,7 @@ class FeedPages:
 
     async def _seen(self, visit: Visit) -> Sequence[Outlook]:
         """The projects that the visitor may see.  Raises Unauthenticated for a stranger who may see none."""
-        seen = [each for each in await self._outlooks.all() if sees(visit.actor, each.project.ground)]
-        if not seen and visit.actor is NOBODY:
-            raise Unauthenticated("there is nothing here that is public")
-        return seen
+        return seen_of(visit.actor, await self._outlooks.all())
 
     # -- of one project
 

@@ -150,6 +150,14 @@ class Listed:
         return len(self.found) > self._end
 
 
+def seen_of(actor: Actor, outlooks: Sequence[Outlook]) -> Sequence[Outlook]:
+    """The projects that a visitor may see.  Raises Unauthenticated for a stranger who may see none."""
+    seen = [outlook for outlook in outlooks if sees(actor, outlook.project.ground)]
+    if not seen and actor is NOBODY:
+        raise Unauthenticated("there is nothing here that is public")
+    return seen
+
+
 class HomePage:
     """``/``: to everybody the projects that one may look at."""
 
@@ -232,9 +240,8 @@ class HomePage:
         """
         wanted = _wanted(visit)
         everything = self._summaries_of(await self._outlooks.all())
-        seen = [each for each in everything if sees(visit.actor, each.outlook.project.ground)]
-        if not seen and visit.actor is NOBODY:
-            raise Unauthenticated("there is nothing here that is public")
+        visible = {outlook.project.id for outlook in seen_of(visit.actor, [each.outlook for each in everything])}
+        seen = [each for each in everything if each.outlook.project.id in visible]
         return Listed(wanted, seen, chosen(seen, wanted), is_first=not everything)
 
     def _row(self, summary: Summary, now: float) -> ProjectRow:

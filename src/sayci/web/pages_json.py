@@ -22,6 +22,8 @@ from sayci.web.answer import JSON, answer
 from sayci.web.api_status import StatusApi
 from sayci.web.events import CONTENT_TYPE as EVENTS
 from sayci.web.frame import JsonForm, Visit
+from sayci.web.pages_all_deliveries import AllDeliveries
+from sayci.web.pages_all_deploys import AllDeploys, Row, part_of
 from sayci.web.pages_builds import before_of
 from sayci.web.pages_deploys import DeployPages
 from sayci.web.pages_home import SHOWS, SORTS, HomePage
@@ -59,6 +61,8 @@ class PagesJson:
         home: HomePage,
         project: ProjectPage,
         deploys: DeployPages,
+        all_deploys: AllDeploys,
+        all_deliveries: AllDeliveries,
         status: StatusApi,
         shown: Callable[[Build], wire.Build],
         links: wire.Links,
@@ -69,6 +73,8 @@ class PagesJson:
         self._home = home
         self._project = project
         self._deploys = deploys
+        self._all_deploys = all_deploys
+        self._all_deliveries = all_deliveries
         self._status = status
         self._shown = shown
         self._links = links
@@ -154,6 +160,22 @@ class PagesJson:
 
     @table.route(
         "GET",
+        "/deploys",
+        Access.NONE,
+        "What is live where",
+        PART,
+        answer=wire.Listing[wire.Deploying],
+        media=(EVENTS,),
+        problems=(406,),
+    )
+    async def all_deploys_page(self, visit: Visit, call: Call) -> wire.Listing[wire.Deploying]:
+        """Of the projects that one may look at and that have deploys, first those that need somebody."""
+        del call
+        part, shown, more = part_of(visit, await self._all_deploys.rows(visit.actor))
+        return wire.listing(map(self._deploying, shown), str(part + 1) if more else None)
+
+    @table.route(
+        "GET",
         "/{project}/deliveries",
         Access.BUILD,
         "The deliveries of a project",
@@ -166,6 +188,22 @@ class PagesJson:
         project = await self._of(call)
         page = await self._store.deliveries(project.id, before=before_of(visit), limit=DELIVERIES_SHOWN)
         return wire.listing(map(wire.of_delivery, page.items), _before(page))
+
+    @table.route(
+        "GET",
+        "/deliveries",
+        Access.ADMIN,
+        "The deliveries of all projects",
+        BEFORE,
+        answer=wire.Listing[wire.ProjectDelivery],
+        media=(EVENTS,),
+        problems=(406,),
+    )
+    async def all_deliveries_page(self, visit: Visit, call: Call) -> wire.Listing[wire.ProjectDelivery]:
+        """The newest first."""
+        del call
+        page = await self._all_deliveries.listed(before_of(visit))
+        return wire.listing([wire.of_arrival(each.project.name, each.delivery) for each in page.items], _before(page))
 
     @table.route("GET", "/status", Access.NONE, "The server", answer=wire.ServerStatus, problems=(406,))
     async def status_page(self, visit: Visit, call: Call) -> wire.ServerStatus:
@@ -189,6 +227,20 @@ class PagesJson:
                 any(each.result is None for each in past),
             ),
             None if newest is None else self._shown(newest),
+        )
+
+    def _deploying(self, row: Row) -> wire.Deploying:
+        def shown(build: Build | None) -> wire.Build | None:
+            return None if build is None else self._shown(build)
+
+        now = row.deploying
+        return wire.Deploying(
+            project=row.project.name,
+            page=f"{self._links.project(row.project.name)}/deploys",
+            live=shown(now.live),
+            newest=shown(now.newest),
+            next=shown(now.next),
+            asked=[self._shown(build) for build in now.asked],
         )
 
     def _listed(self, page: Page[Build]) -> wire.Listing[wire.Build]:

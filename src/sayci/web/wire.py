@@ -305,6 +305,20 @@ class ProjectPage(ProjectState):
     next: str | None
 
 
+class Deploying(Struct):
+    """What is `live` of a project; `newest` is its newest build with a deploy in it.
+
+    `asked` are those of which nobody knows whether they arrived; `next` is what could be deployed: green, and newer.
+    """
+
+    project: str
+    page: str
+    live: Build | None
+    newest: Build | None
+    next: Build | None
+    asked: Sequence[Build]
+
+
 class Delivery(Struct):
     """A webhook as it came, and what became of it.  `build` is the build that it made; `size` is the body's, in bytes."""
 
@@ -316,6 +330,12 @@ class Delivery(Struct):
     explanation: str
     build: int | None
     size: int
+
+
+class ProjectDelivery(Delivery):
+    """A delivery with the project that it was for."""
+
+    project: str
 
 
 class Header(Struct):
@@ -642,6 +662,11 @@ def _delivery_fields(delivery: delivery.Delivery) -> dict[str, Any]:
 def of_delivery(delivery: delivery.Delivery) -> Delivery:
     """A delivery as it is listed."""
     return Delivery(**_delivery_fields(delivery))
+
+
+def of_arrival(project: str, delivery: delivery.Delivery) -> ProjectDelivery:
+    """A delivery as it is listed among those of other projects."""
+    return ProjectDelivery(**_delivery_fields(delivery), project=project)
 
 
 def of_stored(delivery: delivery.Delivery, stored: interfaces.StoredBody) -> WholeDelivery:
