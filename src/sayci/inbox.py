@@ -76,6 +76,11 @@ class Inbox:
         self._background.cancel()
         await self._background.idle()
 
+    @property
+    def waiting(self) -> int:
+        """How many deliveries are on disk and not looked at yet."""
+        return len(self._waiting)
+
     def put(self, delivery: Delivery, change: Change) -> None:
         """A fresh delivery with the verdict `received`, which is on disk."""
         for heard in self._listeners:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -66,9 +68,11 @@ from sayci.store.logs import FileLogs
 from sayci.store.sql_store import SqlStore
 from sayci.store.volumes import measured
 from sayci.web.api import Api
+from sayci.web.health import ADDRESSES as HEALTH
 from sayci.web.health import CountedReporter, Health, Metrics
 from sayci.web.hooks import Hooks
 from sayci.web.pages import Pages
+from sayci.web.pages_status import Insides
 from sayci.web.root import Root
 from sayci.web.site import make_site
 from sayci.web.validity import NO_CERTIFICATES
@@ -244,6 +248,7 @@ class Sayci(Service):
             isolation=launcher.isolation,
             certificates=certificates,
         )
+        health = Health(store, metrics, reactor, time.time, {"space": self._space.check})
         pages = Pages(
             store=store,
             outlooks=Outlooks(store.outlooks, bus),
@@ -262,6 +267,7 @@ class Sayci(Service):
             version=__version__,
             isolation=launcher.isolation,
             refusals=hooks.refusals,
+            insides=self._insides(health, inbox),
             limits=self._limits(),
             certificates=certificates,
             ports=lambda: self._addresses.local,
@@ -269,9 +275,8 @@ class Sayci(Service):
         metrics.watch_certificates(certificates)
         self._end_feeds = api.feeds.close
         metrics.watch("sayci_feeds", "Live feeds that are open now", lambda: api.feeds.open)
-        health = Health(store, metrics, reactor, time.time, {"space": self._space.check}).app.resource()
         self._site.resource = Root(
-            hooks.resource, {b"api": api.resource(), b"healthz": health, b"metrics": health}, pages.resource()
+            hooks.resource, {b"api": api.resource()} | dict.fromkeys(HEALTH, health.app.resource()), pages.resource()
         )
 
         janitor = self._janitor(store, logs, scheduler)
@@ -306,6 +311,14 @@ class Sayci(Service):
                 await self._add_sample(store, registry, scheduler, sources)
 
         self._background.start(begin(), "starting")
+
+    def _insides(self, health: Health, inbox: Inbox) -> Insides:
+        """What the page of the server's own state asks; git and make are asked for their versions once."""
+        tools: list[tuple[str, str]] = []
+        self._reactor.callWhenRunning(
+            lambda: self._background.start(_versions(self._reactor, tools), "asking versions")
+        )
+        return Insides(self._metrics.tally, health.states, lambda: inbox.waiting, self.settings.keep, lambda: tools)
 
     def _accounts(self, store: SqlStore, threads: ThreadPool) -> tuple[SignIn, People]:
         clocks = (time.time, self._reactor.seconds)
@@ -443,6 +456,16 @@ def _go_on(_number: int, _frame: FrameType | None) -> None:
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
+
+
+async def _versions(reactor: Any, found: list[tuple[str, str]]) -> None:
+    """Ask the programs that builds take for their versions, and put these into `found`."""
+    for name in ("git", "make"):
+        path = shutil.which(name)
+        if path is not None:
+            output, _, _ = await getProcessOutputAndValue(path, ["--version"], os.environ, reactor=reactor)
+            words = output.decode("utf-8", "replace").partition("\n")[0].split()
+            found.append((name, words[-1][:40] if words else "does not say"))
 
 
 def _tune_interpreter() -> None:

@@ -38,7 +38,9 @@ from sayci.sign_in import SignIn
 from sayci.step import Result, StepState
 from sayci.web.events import Feeds
 from sayci.web.gate import Gate
+from sayci.web.health import Metrics
 from sayci.web.pages import Pages
+from sayci.web.pages_status import Insides
 from sayci.web.wire import Links, of_build
 from tests.factories import NOW, new_build, new_delivery, settings, some_people
 
@@ -195,6 +197,8 @@ class House:
     certificates: Listed
     refusals: Refusals
     outlooks: Any
+    metrics: Metrics
+    states: dict[str, str]
     pages: Pages
 
     def __init__(self, **parts: Any) -> None:
@@ -299,6 +303,11 @@ class Listed:
         return self.all
 
 
+async def states_of(states: dict[str, str]) -> dict[str, str]:
+    """What the health of a house says."""
+    return states
+
+
 @pytest_twisted.async_yield_fixture
 async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, public_url):
     def runner_of(build):
@@ -331,6 +340,8 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     outlooks = Outlooks(store.outlooks, bus)
     people = some_people(store, sign_in, bus, lambda: now[0])
     refusals = Refusals()
+    metrics = Metrics(bus, lambda: now[0])
+    states: dict[str, str] = {"database": "ok", "space": "ok"}
     pages = Pages(
         store=store,
         outlooks=outlooks,
@@ -349,6 +360,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         version="9.8.7",
         isolation=isolation,
         refusals=refusals,
+        insides=Insides(metrics.tally, states=lambda: states_of(states), unseen=lambda: inbox.waiting),
         limits=Limits(memory_limit=3 << 30, process_limit=4096, silence_limit=120.0),
         certificates=certificates,
         ports=lambda: ["tcp:8080", "le:/srv/certificates:tcp:443"],
@@ -373,8 +385,11 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         certificates=certificates,
         refusals=refusals,
         outlooks=outlooks,
+        metrics=metrics,
+        states=states,
         pages=pages,
     )
     unsubscribe()
+    metrics.unsubscribe()
     for part in (registry, inbox, scheduler):
         await part.stop()

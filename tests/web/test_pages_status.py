@@ -13,6 +13,7 @@ from sayci.account import Access
 from sayci.certificate import Certificate
 from sayci.interfaces import Isolation
 from sayci.space import Space, Volume
+from sayci.step import Result
 from sayci.web.words import DAY, HOUR
 from tests.factories import NOW
 
@@ -159,3 +160,72 @@ async def test_a_lack_of_space_is_said_on_every_page_with_what_to_do(house):
     assert "--keep-free" in text
     full[:] = [Volume("/srv/sayci", 100 << 30, 50 << 30)]
     assert "50 GiB are free of the disk with /srv/sayci" in (await browser.get("/status")).document.text("main")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_does_not_answer_comes_before_all_else(house):
+    house.states["database"] = "failing"
+    house.certificates.all = [issued(-DAY)]
+    seen = await (await house.signed_in()).get("/status")
+    assert seen.heading == "sayci cannot run builds: the database does not answer."
+    assert "favicon-failure.svg" in seen.text
+    text = seen.document.text("main")
+    assert text.index("To look at") < text.index("Nothing that was accepted is lost") < text.index("Works")
+    assert "It can be read and written." not in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_forge_does_not_take_is_told_to_who_sees_its_project(house):
+    project = await house.project()
+    house.metrics.tally.not_told(project.id, "web-shop", 7, "bad credentials <b>")
+    admin = await house.signed_in()
+    seen = await admin.get("/status")
+    assert seen.heading == "sayci works. The forge takes no commit statuses of web-shop."
+    assert "web-shop : the forge did not take what was to be told of #7. bad credentials <b>" in seen.document.text(
+        "main"
+    )
+    assert "/web-shop/settings#access" in seen.document.attributes("href")
+    reader = await (await house.signed_in(Access.READ, "robin")).get("/status")
+    assert "/web-shop" in reader.document.attributes("href")
+    assert "/web-shop/settings#access" not in reader.document.attributes("href")
+    member = await (await house.signed_in(Access.NONE, "grace")).get("/status")
+    assert member.heading == "sayci works."
+    assert "web-shop" not in member.text
+    house.metrics.tally.told(project.id)
+    assert (await admin.get("/status")).heading == "sayci works."
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_says_what_happened_and_what_is_kept(house):
+    project = await house.project()
+    await house.build(project, Result.SUCCESS)
+    house.metrics.delivery_refused()
+    house.now[0] += 2 * HOUR
+    seen = await (await house.signed_in()).get("/status")
+    text = seen.document.text("main")
+    for words in (
+        "Up for 2 hours.",
+        "1 build ended, 1 of them green.",
+        "None came, 1 was refused.",
+        "Builds are kept for 365 days",
+        "It can be read and written.",
+        "SQLite",
+        "journalctl -u sayci",
+    ):
+        assert words in text
+    assert {"/metrics", "/healthz"} <= set(seen.document.attributes("href"))
+    assert seen.document.attributes("data-changes") == ["/status"]
+    member = await (await house.signed_in(Access.NONE, "grace")).get("/status")
+    assert "journalctl" not in member.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_live(house, dial, until):
+    project = await house.project()
+    browser = await house.signed_in()
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    wire = await dial(house.served)
+    wire.send(f"GET /status HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nAccept: text/event-stream\r\n\r\n".encode())
+    await until(lambda: b"\r\n\r\n" in wire.received)
+    await house.build(project)
+    await until(lambda: b"event: change" in wire.received)

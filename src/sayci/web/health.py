@@ -7,6 +7,7 @@ this server has certificates for, which every certificate says itself.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
@@ -30,9 +31,12 @@ from sayci.space import NoSpace, Space
 from sayci.step import StepState
 from sayci.web.answer import JSON, answer
 from sayci.web.crowd import Crowd
+from sayci.web.tally import Tally
 
 #: Seconds after which a part that has not answered is taken for ill.
 PATIENCE = 5.0
+#: The first parts of the paths that `Health` answers.
+ADDRESSES = (b"healthz", b"metrics")
 #: How many commit statuses that are due are counted.
 DUE_LIMIT = 100
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,11 +50,13 @@ class Metrics:
     """The server's numbers since its start, in a registry of their own.
 
     It counts what the bus tells; what no event tells is told by methods: `delivery_refused`, `answered` and so on.
-    No label has values that strangers choose, so the number of series is bounded.
+    No label has values that strangers choose, so the number of series is bounded.  `tally` has the same of the last day for
+    people; `wall` answers seconds since the epoch.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, wall: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry()
+        self.tally = Tally(wall)
         ProcessCollector(registry=self.registry)
         counter, gauge = self._counter, self._gauge
         self._finished = counter("sayci_builds_finished", "Builds that have ended, by result", "result")
@@ -84,6 +90,7 @@ class Metrics:
     def delivery_refused(self) -> None:
         """A delivery was not taken."""
         self._refused.inc()
+        self.tally.refused()
 
     def status_posted(self, *, told: bool) -> None:
         """A commit status was posted, or could not be."""
@@ -142,6 +149,7 @@ class Metrics:
             self._moved(event.build)
         elif isinstance(event, DeliveryChanged):
             self._deliveries.labels(event.delivery.verdict.value).inc()
+            self.tally.decided(event.delivery.verdict)
 
     def _moved(self, build: Build) -> None:
         before = self._open.pop(build.id, None)
@@ -155,6 +163,7 @@ class Metrics:
                 self._steps.labels(step.name).observe(step.duration)
         if build.result is not None:
             self._finished.labels(build.result.value).inc()
+            self.tally.ended(build)
 
     def text(self) -> bytes:
         """All of it as Prometheus reads it."""
@@ -195,10 +204,13 @@ class CountedReporter:
         """Tell it once, as the reporter does."""
         try:
             await self._reporter.post(status, access_token)
-        except SayciError:
+        except SayciError as error:
             self._metrics.status_posted(told=False)
+            about = status.status
+            self._metrics.tally.not_told(about.project_id, about.project, about.build, str(error))
             raise
         self._metrics.status_posted(told=True)
+        self._metrics.tally.told(status.status.project_id)
 
 
 class Health:
@@ -229,10 +241,14 @@ class Health:
 
     async def healthz(self, request: Request) -> bytes:
         """200 when every part answers, else 503 that names those which do not; why is in the log, not here."""
-        states = {name: await self._state(name, check) for name, check in self._checks.items()}
+        states = await self.states()
         is_well = all(state == "ok" for state in states.values())
         body = {"status": "ok" if is_well else "failing", **states}
         return answer(request, 200 if is_well else 503, JSON, msgspec.json.encode(body))
+
+    async def states(self) -> Mapping[str, str]:
+        """How each part is: "ok", "no space" or "failing"."""
+        return {name: await self._state(name, check) for name, check in self._checks.items()}
 
     async def metrics(self, request: Request) -> bytes:
         """The numbers; open to everybody, since they name nothing."""

@@ -43,7 +43,7 @@ from sayci.web.pages_members import MemberPages
 from sayci.web.pages_people import PeoplePages
 from sayci.web.pages_project import ProjectPage
 from sayci.web.pages_settings import SettingsPages
-from sayci.web.pages_status import StatusPage
+from sayci.web.pages_status import Insides, StatusPage
 from sayci.web.session import Sessions, local_path
 from sayci.web.validity import NO_CERTIFICATES
 from sayci.web.wire import Links
@@ -54,7 +54,7 @@ class Pages:
 
     `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server; `certificates` are those
     that it serves, and `ports` answers where it listens, in words; `refusals` remembers what hooks have not taken;
-    `limits` are the most that a step may have.
+    `limits` are the most that a step may have, and `insides` is what the page of the server's own state asks.
     """
 
     def __init__(
@@ -77,14 +77,17 @@ class Pages:
         version: str,
         isolation: Isolation,
         refusals: Refusals,
+        insides: Insides,
         limits: Limits = NONE,
         certificates: Certificates = NO_CERTIFICATES,
         ports: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._assets = Assets()
         self._sessions = Sessions(sign_in, links.base)
-        status = StatusPage(scheduler, certificates, isolation, links, ports, clock, version)
         changes = Changes(feeds, bus, reactor)
+        status = StatusPage(
+            scheduler, certificates, isolation, links, ports, clock, version, insides, outlooks, changes
+        )
         reader = LogReader(logs)
         connections = Connections(store, outlooks, refusals)
         home = HomePage(outlooks, scheduler, changes, Excerpts(reader, bus, changes.tell), connections, clock)

@@ -8,7 +8,7 @@ from enum import Enum
 from sayci.certificate import Certificate
 from sayci.change import cut
 from sayci.web.sayings import Saying
-from sayci.web.words import age, counted, date, due, lasting, spelled
+from sayci.web.words import age, counted, date, due, lasting, listed, spelled
 
 #: The part of its lifetime that a certificate has left when failing to renew it becomes somebody's concern.
 SHORT = 0.25
@@ -166,9 +166,21 @@ def _said_of(which: Validity, certificates: Sequence[Certificate], now: float) -
 
 
 def saying_of_server(
-    certificates: Sequence[Certificate], now: float, *, is_isolated: bool, has_space: bool = True
+    certificates: Sequence[Certificate],
+    now: float,
+    *,
+    is_isolated: bool,
+    has_space: bool = True,
+    failing: Sequence[str] = (),
+    untold: Sequence[str] = (),
 ) -> Saying:
-    """What there is to say of the whole server: the worst thing first, the others after it."""
+    """What there is to say of the whole server: the worst thing first, the others after it.
+
+    `failing` names parts without which no build can run; `untold` are projects of which a forge takes no statuses.
+    """
+    if failing:
+        does = "does" if len(failing) == 1 else "do"
+        return Saying("failure", "sayci", "cannot run builds:", f"the {listed(failing)} {does} not answer.")
     by_validity: dict[Validity, list[Certificate]] = {}
     for certificate in certificates:
         by_validity.setdefault(validity(certificate, now), []).append(certificate)
@@ -181,6 +193,9 @@ def saying_of_server(
         news.insert(0, ("error", "Builds wait for space on the disk."))
     if not is_isolated:
         news.append(("error", "Builds are not isolated from this server."))
+    if untold:
+        whose = untold[0] if len(untold) == 1 else f"{spelled(len(untold))} projects"
+        news.append(("error", f"The forge takes no commit statuses of {whose}."))
     if Validity.AWAITED in by_validity:
         news.append(("running", _said_of(Validity.AWAITED, by_validity[Validity.AWAITED], now)))
     if not news:

@@ -128,7 +128,7 @@
   // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
   feed.addEventListener("closed", () => {
     feed.close();
-    setTimeout(() => location.reload(), 300 + Math.random() * 1200);
+    setTimeout(() => (body.dataset.look ? location.assign(address) : location.reload()), 300 + Math.random() * 1200);
   });
   feed.addEventListener("error", () => { gone = gone || Date.now(); });
   setInterval(() => {

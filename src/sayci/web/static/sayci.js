@@ -9,7 +9,8 @@
     for (const button of all("[data-copy]")) {
       button.hidden = false;
       button.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+        const source = document.getElementById(button.dataset.copy);
+        await navigator.clipboard.writeText(source.value ?? source.textContent);
         button.append(" ✓");
         setTimeout(() => button.lastChild.remove(), 1500);
       });
