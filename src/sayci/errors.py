@@ -82,6 +82,10 @@ class NameTaken(Conflict):
     """A project or a person with that name, or one that differs only in case, exists."""
 
 
+class IdentityTaken(Conflict):
+    """That account at the forge is linked to somebody else here."""
+
+
 class LastAdmin(Conflict):
     """Nobody else with a password is an admin."""
 
@@ -118,12 +122,32 @@ class Forbidden(Refused):
     """A right credential that does not reach this far (HTTP 403)."""
 
 
+class ForgeDenied(Forbidden):
+    """The forge does not take what was shown to it: a code, or a token whose owner has revoked it."""
+
+
+class NoAccess(Forbidden):
+    """Somebody is known to the forge, and has no access to anything here."""
+
+
 class TooOften(Refused):
     """Too many wrong tries from one address (HTTP 429); ``args[1]`` is the number of seconds to wait."""
 
 
 class Unavailable(SayciError):
     """sayci cannot do it now and would do it later: a full disk, a locked database (HTTP 503)."""
+
+
+class ForgeAway(Unavailable):
+    """The forge gave no answer that says anything; `retry_after` is the number of seconds that it asks us to wait."""
+
+    def __init__(self, *args: object, retry_after: float | None = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
+
+
+class ForgeMisconfigured(Unavailable):
+    """The forge does not take this server itself: its client, its secret, or the address for coming back."""
 
 
 class RepositoryError(SayciError):

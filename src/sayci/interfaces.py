@@ -6,7 +6,7 @@ whatever it raises beside what is named here is a defect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -16,6 +16,7 @@ from sayci.build import Build, Cause, NewBuild
 from sayci.certificate import Certificate
 from sayci.delivery import Accepted, Delivery, Message, NewDelivery, Verdict
 from sayci.deploying import Deploying
+from sayci.identity import ForgeToken, Identity, Linked, Repository
 from sayci.limits import NONE, Limits
 from sayci.loglines import Read
 from sayci.outlook import Outlook
@@ -624,6 +625,105 @@ class Store(Protocol):
 
     async def accept_invitation(self, digest: bytes, password: str, now: float) -> Person | None:
         """Use an invitation up: keep the password's hash, and end the person's sessions.  None as above."""
+        ...
+
+
+class Identities(Protocol):
+    """Who people are at the forge, and what they may do in single projects because of it.
+
+    It is kept apart from what was granted here (`Store.set_member`); of the two, the greater holds.  Whoever has neither a
+    role, a password nor a grant after a change has no session any more.  As of Store, methods that write have written.
+    """
+
+    async def person_of(self, identity_id: int) -> Person | None:
+        """Whose identity at the forge that is."""
+        ...
+
+    async def linked(self, person_id: int) -> Linked | None:
+        """Who a person is at the forge, as far as that is known."""
+        ...
+
+    async def all_linked(self) -> Sequence[Linked]:
+        """Everybody who is somebody at the forge."""
+        ...
+
+    async def link(self, person_id: int, identity: Identity, token: ForgeToken, now: float) -> None:
+        """Say who a person is at the forge, in the place of what was said before, and keep the token, sealed.
+
+        Raises UnknownPerson, and IdentityTaken when that is somebody else here.
+        """
+        ...
+
+    async def add_person(
+        self, names: Iterable[str], identity: Identity, token: ForgeToken, access: Mapping[int, Access], now: float
+    ) -> Person:
+        """A new member with the first of the `names` that nobody has, linked, and with this access.
+
+        Raises NameTaken, IdentityTaken.
+        """
+        ...
+
+    async def token(self, person_id: int) -> ForgeToken | None:
+        """What asks the forge in the person's name; None where there is none any more."""
+        ...
+
+    async def keep_token(self, person_id: int, token: ForgeToken) -> None:
+        """Another one.  Nothing for somebody who is not linked."""
+        ...
+
+    async def access(self, person_id: int) -> Mapping[int, Access]:
+        """What the forge has given, by project."""
+        ...
+
+    async def set_access(self, person_id: int, access: Mapping[int, Access], now: float) -> bool:
+        """Keep what the forge says of these projects; of others what it said before stays.  Whether that is another."""
+        ...
+
+    async def has_anything(self, person_id: int) -> bool:
+        """Whether there is a role, a password or a grant, from here or from the forge."""
+        ...
+
+    async def revoke(self, person_id: int) -> None:
+        """The authorization is revoked: forget the token and what followed from it, and end the person's sessions."""
+        ...
+
+    async def unlink(self, person_id: int) -> None:
+        """Forget who the person is at the forge, and what followed from it."""
+        ...
+
+    async def lapse(self, before: float) -> Sequence[int]:
+        """Forget what the forge said before, and has not said again; of which people, by their ids."""
+        ...
+
+    async def members(self, project_id: int) -> Sequence[Member]:
+        """Who may do something in the project because of the forge, by name."""
+        ...
+
+
+class ForgeAccounts(Protocol):
+    """A forge at which people have accounts.
+
+    All raise ForgeAway where it gives no answer that says anything, and never wait longer than a limit.
+    """
+
+    def authorize_url(self, state: str, challenge: str, back: str) -> str:
+        """Where somebody agrees to be known here; the forge sends the browser to `back` afterwards."""
+        ...
+
+    async def token_for(self, code: str, verifier: str, back: str) -> ForgeToken:
+        """What the code is exchanged for.  Raises ForgeDenied for a code that is none; ForgeMisconfigured."""
+        ...
+
+    async def renewed(self, token: ForgeToken) -> ForgeToken:
+        """Another one for one that has expired.  Raises ForgeDenied; ForgeMisconfigured."""
+        ...
+
+    async def identity(self, token: ForgeToken) -> Identity:
+        """Whose token it is.  Raises ForgeDenied."""
+        ...
+
+    async def access(self, token: ForgeToken, repository: Repository) -> Access:
+        """How far its owner reaches in a repository; NONE where the forge has none for them.  Raises ForgeDenied."""
         ...
 
 

@@ -11,7 +11,7 @@ from sayci.account import new_secret
 from sayci.background import Background
 from sayci.bus import Bus
 from sayci.errors import RepositoryDenied, RepositoryError, RepositoryRefused
-from sayci.event import ProjectChanged, ProjectRemoved
+from sayci.event import AccessChanged, ProjectChanged, ProjectRemoved
 from sayci.git import Policy, check_url
 from sayci.interfaces import LogStore, Remote, Sources, Store
 from sayci.project import MirrorState, Project, Settings
@@ -90,6 +90,8 @@ class Registry:
             project = await self._store.set_mirror(project.id, MirrorState.CLONING)
             self._clone_in_background(project)
         self._bus.publish(ProjectChanged(project))
+        if moved or after.forge_api != before.settings.forge_api:  # the forge gave access to the other repository
+            self._bus.publish(AccessChanged())
         return project
 
     async def set_access_token(self, name: str, access_token: str) -> Project:

@@ -20,6 +20,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
+from sayci.identity import Repository
 from sayci.outbox import NotTold
 from sayci.report import CommitStatus, DueStatus, StatusState
 from sayci.reporters.commit_status import GitHubStatuses, repository_of
@@ -81,15 +82,18 @@ def agent():
     ),
 )
 def test_owner_and_name_are_found_in_every_kind_of_address(url):
-    assert repository_of(url) == ("github.com", "ada", "abacus")
+    assert repository_of(url) == ("github.com", Repository("ada", "abacus"))
 
 
 def test_a_dot_git_within_a_name_stays():
-    assert repository_of("https://github.com/ada/dot.github.io.git") == ("github.com", "ada", "dot.github.io")
+    assert repository_of("https://github.com/ada/dot.github.io.git") == (
+        "github.com",
+        Repository("ada", "dot.github.io"),
+    )
 
 
 def test_of_a_repository_on_disk_the_last_two_parts_count():
-    assert repository_of("file:///srv/git/ada/abacus.git") == ("", "ada", "abacus")
+    assert repository_of("file:///srv/git/ada/abacus.git") == ("", Repository("ada", "abacus"))
 
 
 @pytest.mark.parametrize(
@@ -116,11 +120,11 @@ def test_an_address_without_exactly_owner_and_name_is_refused_for_good(url):
 @given(st.text(max_size=80))
 def test_no_address_at_all_brings_anything_but_names_or_a_refusal(url):
     try:
-        _, owner, name = repository_of(url)
+        _, found = repository_of(url)
     except NotTold:
         return
-    assert "/" not in owner + name
-    assert not {"..", "."} & {owner, name}
+    assert "/" not in found.owner + found.name
+    assert not {"..", "."} & {found.owner, found.name}
 
 
 @pytest_twisted.ensureDeferred

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.parse
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
@@ -22,6 +21,8 @@ from twisted.web.iweb import IAgent, IResponse
 
 from sayci import __version__
 from sayci.change import cut
+from sayci.errors import Invalid
+from sayci.identity import Repository, place_of
 from sayci.outbox import NotTold
 from sayci.report import DueStatus
 
@@ -43,32 +44,16 @@ _WHY = {
 }
 # Answers of the 4xx family that may be different the next time.
 _PASSING = frozenset({408, 409, 423, 425, 429})
-_GITHUB = frozenset({"github.com", "www.github.com", "ssh.github.com"})
-_PART = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
-_SCP_LIKE = re.compile(r"(?:[^@/:]+@)?([^@/:]+):(?!//)(.+)\Z")
+_GITHUB = "github.com"
 
 
-def repository_of(url: str) -> tuple[str, str, str]:
-    """The host, owner and name of a repository by the address under which it is registered.
-
-    https, ssh and scp-like addresses, with or without ".git", need exactly an owner and a name; of a repository on this
-    machine's own disk (host "") they are the last two parts.  Raises NotTold.
-    """
-    scp_like = _SCP_LIKE.match(url)
-    if scp_like:
-        host, path = scp_like[1], scp_like[2]
-    else:
-        try:
-            parts = urllib.parse.urlsplit(url)
-            host, path = parts.hostname or "", urllib.parse.unquote(parts.path)
-        except ValueError:
-            host, path = "", ""
-    names = path.strip("/").removesuffix(".git").split("/")
-    if not host:
-        names = names[-2:]
-    if len(names) != 2 or not all(_PART.match(name) and name.strip(".") for name in names):
-        raise NotTold("the repository's address does not end in OWNER/NAME, as the forge needs it", permanent=True)
-    return host.lower(), names[0], names[1]
+def repository_of(url: str) -> tuple[str, Repository]:
+    """The host and the name of a repository by its address (see identity.place_of).  Raises NotTold."""
+    try:
+        _, host, repository = place_of(url)
+    except Invalid as error:
+        raise NotTold(*error.args, permanent=True) from None
+    return host, repository
 
 
 class GitHubStatuses:
@@ -107,11 +92,11 @@ class GitHubStatuses:
             _refused(response, text, access_token)
 
     def _address_of(self, status: DueStatus) -> str:
-        host, owner, name = repository_of(status.repository)
+        host, repository = repository_of(status.repository)
         base = (status.forge_api or self._default_api).rstrip("/")
-        if not status.forge_api and base == DEFAULT_API and host not in _GITHUB:
+        if not status.forge_api and base == DEFAULT_API and host != _GITHUB:
             raise NotTold("the repository is not at GitHub: set forge_api to the address of its forge", permanent=True)
-        return f"{base}/repos/{owner}/{name}/statuses/{status.status.commit}"
+        return f"{base}/repos/{repository.owner}/{repository.name}/statuses/{status.status.commit}"
 
     def _ask(self, address: str, body: dict[str, str], access_token: str) -> Deferred[Any]:
         # A client of its own for each post: cookies of one answer are no business of the next one's.

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from sayci.account import Access, Actor, Origin, Session, Token, capped
 from sayci.errors import UnknownPerson, UnknownToken
 from sayci.sign_in import SESSION_IDLE
-from sayci.store.tables import grants, people, sessions, sign_in_codes, tokens
+from sayci.store.tables import forge_grants, grants, people, sessions, sign_in_codes, tokens
 
 _TOKENS = sa.select(
     tokens.c.id,
@@ -102,14 +102,9 @@ def holder(connection: Connection, digest: bytes) -> Known | None:
         return None
     actor = Actor(row.name, row.access)
     if row.person is not None:
-        person = Actor(row.person, row.role, row.person_id, _granted(connection, row.person_id))
+        person = Actor(row.person, row.role, row.person_id, granted(connection, row.person_id))
         actor = capped(person, row.access)
     return Known(actor, row.expires_at, row.id, row.last_used_at or 0.0)
-
-
-def _granted(connection: Connection, person_id: int) -> dict[int, Access]:
-    query = sa.select(grants.c.project_id, grants.c.access).where(grants.c.person_id == person_id)
-    return {each.project_id: each.access for each in connection.execute(query)}
 
 
 def used_token(connection: Connection, token_id: int, now: float) -> None:
@@ -192,7 +187,7 @@ def of_session(connection: Connection, digest: bytes) -> Known | None:
         return None
     actor = Actor(row.name, row.access)
     if row.person is not None:
-        actor = Actor(row.person, row.role, row.person_id, _granted(connection, row.person_id))
+        actor = Actor(row.person, row.role, row.person_id, granted(connection, row.person_id))
     return Known(actor, row.expires_at, last_used_at=row.seen_at or 0.0, idle=SESSION_IDLE)
 
 
@@ -208,6 +203,16 @@ def sessions_of(connection: Connection, name: str, person_id: int | None, now: f
         Session(bytes(row.digest), row.created_at, row.seen_at, Origin(row.address or "", row.browser or ""))
         for row in connection.execute(newest_first)
     ]
+
+
+def granted(connection: Connection, person_id: int) -> dict[int, Access]:
+    """What somebody may do in single projects: of what was granted here and what follows from the forge, the greater."""
+    found: dict[int, Access] = {}
+    for table in (grants, forge_grants):
+        query = sa.select(table.c.project_id, table.c.access).where(table.c.person_id == person_id)
+        for row in connection.execute(query):
+            found[row.project_id] = max(row.access, found.get(row.project_id, Access.NONE))
+    return found
 
 
 def used_session(connection: Connection, digest: bytes, now: float) -> None:

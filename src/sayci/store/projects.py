@@ -14,7 +14,7 @@ from sayci.limits import NAMES
 from sayci.project import SECRETS_LIMIT, VARIABLES_LIMIT, MirrorState, Project, Settings, Variable, Visibility
 from sayci.store.pages import clamped, page_of
 from sayci.store.seal import Seal
-from sayci.store.tables import IS_OPEN, builds, projects, variables
+from sayci.store.tables import IS_OPEN, builds, forge_grants, projects, variables
 
 _SETTINGS = (
     "name",
@@ -146,6 +146,9 @@ def change(connection: Connection, name: str, make: Callable[[Settings], Setting
     """The project with other settings; raises UnknownProject, NameTaken, and what `make` raises."""
     project = find(connection, name)
     settings = make(project.settings)
+    if (settings.url, settings.forge_api) != (project.settings.url, project.settings.forge_api):
+        # Who may look followed from the other repository.
+        connection.execute(sa.delete(forge_grants).where(forge_grants.c.project_id == project.id))
     _check_free(connection, settings.name, project.id)
     _update(connection, project.id, **_row_of(settings))
     return find_by_id(connection, project.id)

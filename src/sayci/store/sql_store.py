@@ -27,6 +27,8 @@ from sayci.retention import Remains
 from sayci.store import accounts, builds, deliveries, deploys, heads, old, outlooks, people, projects, statuses
 from sayci.store.check import Check
 from sayci.store.engine import BUSY_TIMEOUT, Engines, cannot_open, open_engines, read_url
+from sayci.store.identities import SqlIdentities
+from sayci.store.identities import any_secret as any_token
 from sayci.store.memory import Memory
 from sayci.store.migrate import migrate
 from sayci.store.people import Known
@@ -123,6 +125,10 @@ class SqlStore:
 
     # -- itself
 
+    def identities(self, forge: str) -> SqlIdentities:
+        """Who people are at the forge of that address."""
+        return SqlIdentities(self._read, lambda work: self._write(work, *self._actors), self._seal, forge)
+
     async def check(self) -> None:
         """A good answer to the writing holds for a few seconds."""
         await self._read(statuses.next_due)
@@ -138,7 +144,9 @@ class SqlStore:
 
     async def change_project(self, name: str, change: Callable[[Settings], Settings]) -> Project:
         """`change` may be called more than once."""
-        return await self._write(lambda connection: projects.change(connection, name, change), self._hooks)
+        return await self._write(
+            lambda connection: projects.change(connection, name, change), self._hooks, *self._actors
+        )
 
     async def set_mirror(self, project_id: int, state: MirrorState, error: str = "") -> Project:
         """Say how far the mirror is."""
@@ -522,7 +530,7 @@ def _open_seal(engines: Engines, address: URL, path: Path) -> Seal:
     """The seal under the key in `path`, made if nothing was sealed yet; raises CannotStart if it is not the right one."""
     try:
         with engines.reader.begin() as connection:
-            seal = _seal_for(path, has_secrets=projects.any_secret(connection))
+            seal = _seal_for(path, has_secrets=projects.any_secret(connection) or any_token(connection))
             projects.check_seal(connection, seal)
             return seal
     except Unavailable:

@@ -269,6 +269,33 @@ grants = sa.Table(
     sa.Column("access", word(Access), nullable=False),
 )
 
+#: Who people are at the forge, which is named by its address; `token` is NULL once its owner has revoked it.
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column(
+        "person_id", Number, sa.ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    _text("forge"),
+    sa.Column("identity", Number, nullable=False),
+    _text("login"),
+    sa.Column("token", sa.LargeBinary),
+    _time("linked_at", nullable=False),
+    sa.UniqueConstraint("forge", "identity"),
+)
+
+#: What people may do in single projects because the forge lets them into the repository; `seen_at` is when it said so.
+forge_grants = sa.Table(
+    "forge_grants",
+    metadata,
+    sa.Column(
+        "person_id", Number, sa.ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    _of_project(primary_key=True),
+    sa.Column("access", word(Access), nullable=False),
+    _time("seen_at", nullable=False),
+)
+
 #: One for a person at most.
 invitations = sa.Table(
     "invitations",
