@@ -17,7 +17,7 @@ ALLOWED_TWISTED = (
     "twisted.python.failure",
 )
 #: The files that know every floor: the way in, what the operator says, where it listens, and what ties the knot.
-KNOTS = {"__main__.py", "https.py", "options.py", "ports.py", "service.py", "taken_back.py"}
+KNOTS = {"__main__.py", "forge_accounts.py", "https.py", "options.py", "ports.py", "service.py", "taken_back.py"}
 FORBIDDEN = ("klein", "treq", "sqlalchemy", "alembic", "jinja2", "click", "rich", "cryptography", "prometheus_client")
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,8 +29,9 @@ WAYS = ("auto", "users", "bubblewrap", "none")
 PROCESS_LIMIT = 2048
 WORKSPACE_LIMIT = 20 << 30
 OPEN_FILES_LIMIT = 16384
-GITHUB_API = "https://api.github.com"
+GITHUB_URL, GITHUB_API = "https://github.com", "https://api.github.com"
 LAUNCHERS = ("local", "docker")
+_SECRET_VARIABLE = "SAYCI_GITHUB_CLIENT_SECRET"  # noqa: S105 - a variable's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,24 @@ class ContainerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GitHubSettings:
+    """How this server is known to the forge at which people have accounts.
+
+    `scope` is what it asks for, "" for nothing; `recheck` is in seconds.
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str = ""
+    recheck: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What the operator has decided, checked.  Times are in seconds; a `wait` of None is without end.
 
     `limits` are what every step may take, and no project can allow itself more.  Of them a memory_limit of 0 is to be made
-    from what this machine has.  `containers` is None where steps run in none.
+    from what this machine has.  `containers` is None where steps run in none, and `github` where nobody signs in by it.
     """
 
     ports: tuple[str, ...]
@@ -81,6 +95,7 @@ class ServerSettings:
     slot_uid: int
     isolation: str
     allowed_schemes: frozenset[str]
+    github_url: str
     github_api: str
     grace: float
     reserves: Reserves
@@ -92,6 +107,7 @@ class ServerSettings:
     sample: bool
     sign_in_link: bool
     containers: ContainerSettings | None = None
+    github: GitHubSettings | None = None
 
 
 def _address(value: str) -> str:
@@ -187,7 +203,32 @@ class Options(UsageOptions):
         ["acme-eab-kid", None, "", "Identifier of the account that the authority gave you (external account binding)."],
         ["acme-eab-key-file", None, "", "File with that account's key, as the authority writes it (base64url)."],
         ["acme-http", None, "", "Endpoint, such as tcp:80, to answer HTTP-01 at, and to send people to https from."],
-        ["github-api", None, GITHUB_API, "Base address of the forge's API; another one for GitHub Enterprise."],
+        ["github-url", None, GITHUB_URL, "Address of the forge; another one for GitHub Enterprise."],
+        [
+            "github-api",
+            None,
+            "",
+            f"Base address of the forge's API; by default {GITHUB_API}, or /api/v3 of another --github-url.",
+        ],
+        [
+            "github-client-id",
+            None,
+            "",
+            "The client ID of a GitHub App or OAuth app, for people to sign in with GitHub.",
+        ],
+        [
+            "github-client-secret-file",
+            None,
+            "",
+            "File with its client secret, for its owner alone. In the environment also SAYCI_GITHUB_CLIENT_SECRET.",
+        ],
+        [
+            "github-scope",
+            None,
+            "",
+            "What an OAuth app asks for: repo for private repositories. Nothing for a GitHub App.",
+        ],
+        ["github-recheck", None, "3600", "Seconds between two looks whether people may still read the repositories."],
         ["grace", None, "10", "Seconds between asking a step to end and killing it."],
         [
             "output-limit",
@@ -305,7 +346,9 @@ class Options(UsageOptions):
             isolation=_one_of(self["isolation"], WAYS),
             slot_uid=0 if self["slot-uid"] == "0" else _number(self["slot-uid"], 1000, 2_000_000_000),
             allowed_schemes=_schemes(self._words("allow-url")),
-            github_api=_address(self["github-api"]),
+            github_url=(github_url := _address(self["github-url"])),
+            github_api=_github_api(github_url, self["github-api"]),
+            github=self._github(),
             grace=float(_number(self["grace"], 0, 3600)),
             keep=self._keep(),
             reserves=Reserves(reserve_of(self["keep-free"]), reserve_of(self["keep-free-files"])),
@@ -342,6 +385,27 @@ class Options(UsageOptions):
             raise Invalid("there is no such launcher; there are", self["launcher"], *LAUNCHERS)
         return given if self["launcher"] == "docker" else None
 
+    def _github(self) -> GitHubSettings | None:
+        client_id, path = self["github-client-id"], self["github-client-secret-file"]
+        stated = self._environment.get(_SECRET_VARIABLE, "")
+        if not client_id and not path and not stated:
+            return None
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", client_id):
+            raise Invalid(
+                "--github-client-id is the client ID that GitHub has given, such as Iv1.0123456789abcdef", client_id
+            )
+        secret = _secret_in(Path(path)) if path else stated
+        if not secret:
+            raise Invalid(
+                "--github-client-id needs --github-client-secret-file, or in the environment", _SECRET_VARIABLE
+            )
+        if not re.fullmatch(r"[!-~]{1,500}", secret):
+            raise Invalid("the client secret of GitHub is one word of letters, digits and signs")
+        if not re.fullmatch(r"[a-z:_ ,]{0,200}", self["github-scope"]):
+            raise Invalid("--github-scope is words such as repo", self["github-scope"])
+        recheck = float(_number(self["github-recheck"], 1, 12 * 3600))
+        return GitHubSettings(client_id, secret, self["github-scope"], recheck)
+
     def _keep(self) -> Keep:
         size = reserve_of(self["keep-log-size"]).amount
         if size is None:
@@ -363,6 +427,25 @@ class Options(UsageOptions):
             binding=_binding(self["acme-eab-kid"], self["acme-eab-key-file"]),
             http_port=given["http"],
         )
+
+
+def _github_api(url: str, api: str) -> str:
+    """docs.github.com, "Using the REST API on GitHub Enterprise Server": it has its API below its own address."""
+    if api:
+        return _address(api)
+    return GITHUB_API if url == GITHUB_URL else f"{url}/api/v3"
+
+
+def _secret_in(path: Path) -> str:
+    """The secret in a file that not everybody on this machine can read."""
+    try:
+        with path.open(encoding="ascii") as file:
+            if os.fstat(file.fileno()).st_mode & 0o007:
+                raise Invalid("everybody on this machine can read the client secret of GitHub; say: chmod 600", path)
+            return file.read(1000).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "it is not a text"
+        raise Invalid("the file of --github-client-secret-file cannot be read", path, words) from None
 
 
 def _variable_of(option: str) -> str:

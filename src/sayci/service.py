@@ -26,7 +26,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import Resource
 
-from sayci import __version__
+from sayci import __version__, forge_accounts
 from sayci.background import Background
 from sayci.bus import Bus
 from sayci.catchup import CatchUp
@@ -34,6 +34,7 @@ from sayci.data_directory import WORKSPACES, DataDirectory
 from sayci.descriptors import for_connections, raise_limit
 from sayci.errors import CannotStart, SayciError, Unavailable
 from sayci.event import DeliveryChanged, DeliveryRefused
+from sayci.forge_people import ForgePeople
 from sayci.forges.github import GitHub
 from sayci.git import Policy
 from sayci.inbox import Inbox
@@ -110,6 +111,8 @@ class Sayci(Service):
         self._addresses = self._ports.addresses
         self._enders: list[Callable[[], Awaitable[None] | None]] = []
         self._background = Background()
+        self._pool = HTTPConnectionPool(reactor)
+        self._agent = Agent(reactor, pool=self._pool)
         self._scheduler: Scheduler | None = None
         self._end_feeds: Callable[[], None] = lambda: None
 
@@ -227,8 +230,8 @@ class Sayci(Service):
         catch_up = CatchUp(
             *(store, sources, inbox, registry, reactor), interval=settings.catch_up, random=random.random
         )
-        pool, outbox = self._outbox(store)
-        sign_in, people = self._accounts(store, threads)
+        outbox = self._outbox(store)
+        sign_in, people, forge_people = self._accounts(store, threads)
         hooks = Hooks(
             store,
             forge,
@@ -271,6 +274,7 @@ class Sayci(Service):
             limits=self._limits(),
             certificates=certificates,
             ports=lambda: self._addresses.local,
+            forge_people=forge_people,
         )
         metrics.watch_certificates(certificates)
         self._end_feeds = api.feeds.close
@@ -282,7 +286,7 @@ class Sayci(Service):
         janitor = self._janitor(store, logs, scheduler)
         # The last in is the first to end: nothing new comes in before what works on it has let go.
         self._enders += [
-            pool.closeCachedConnections,
+            self._pool.closeCachedConnections,
             sources.stop,
             outbox.stop,
             registry.stop,
@@ -290,6 +294,7 @@ class Sayci(Service):
             inbox.stop,
             catch_up.stop,
             janitor.stop,
+            *((forge_people.stop,) if forge_people is not None else ()),
         ]
 
         if https is not None:
@@ -302,7 +307,10 @@ class Sayci(Service):
             metrics.resume(await self._surely(store.open_builds))
             await self._surely(partial(_sweep, launcher, store))
             await self._surely(partial(self._greet, store, sign_in))
-            for start in (scheduler.start, inbox.start, registry.start):
+            for start in (
+                *(scheduler.start, inbox.start, registry.start),
+                partial(forge_accounts.start, forge_people, store),
+            ):
                 await self._surely(start)
             outbox.start()
             catch_up.start()
@@ -320,22 +328,21 @@ class Sayci(Service):
         )
         return Insides(self._metrics.tally, health.states, lambda: inbox.waiting, self.settings.keep, lambda: tools)
 
-    def _accounts(self, store: SqlStore, threads: ThreadPool) -> tuple[SignIn, People]:
+    def _accounts(self, store: SqlStore, threads: ThreadPool) -> tuple[SignIn, People, ForgePeople | None]:
         clocks = (time.time, self._reactor.seconds)
         sign_in = SignIn(store, self._bus, *clocks)
         passwords = Passwords(partial(deferToThreadPool, self._reactor, threads))
-        return sign_in, People(store, sign_in, passwords, self._bus, *clocks)
+        by_forge = forge_accounts.forge_people(self.settings, store, sign_in, self._bus, self._agent, self._reactor)
+        return sign_in, People(store, sign_in, passwords, self._bus, *clocks), by_forge
 
     def _limits(self) -> Limits:
         stated = self.settings.limits
         return replace(stated, memory_limit=stated.memory_limit or machine.memory() * 3 // 4)
 
-    def _outbox(self, store: SqlStore) -> tuple[HTTPConnectionPool, Outbox]:
-        """The outbox, and the connections that its posts go over."""
+    def _outbox(self, store: SqlStore) -> Outbox:
         reactor, metrics, bus, settings = self._reactor, self._metrics, self._bus, self.settings
-        pool = HTTPConnectionPool(reactor)
-        statuses = GitHubStatuses(Agent(reactor, pool=pool), reactor, settings.github_api)
-        outbox = Outbox(
+        statuses = GitHubStatuses(self._agent, reactor, settings.github_api)
+        return Outbox(
             store,
             CountedReporter(statuses, metrics),
             bus,
@@ -344,7 +351,6 @@ class Sayci(Service):
             page_of=self._addresses.of_status,
             random=random.random,
         )
-        return pool, outbox
 
     def _sources(
         self, policy: Policy, threads: ThreadPool, users: SlotUsers | None, isolation: Isolation

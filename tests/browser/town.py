@@ -77,6 +77,7 @@ PAGES = {
     "status": View("/status"),
     "status-member": View("/status", "member"),
     "sign-in": View("/sign-in", "stranger"),
+    "github-refused": View("/sign-in/github/refused?why=nobody", "stranger", code=403),
     "invitation": View("{invitation}", "stranger"),
     "no-such-build": View("/web-shop/1999", code=404),
     "no-such-project": View("/nowhere", code=404),

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import payloads
+from tests.github_server import CLIENT_ID, CLIENT_SECRET, GitHubServer
 from tests.gitserver import Repository
 from tests.server import PATIENCE, ROOT, Server
 from tests.slots import passable_directory, some_numbers
@@ -54,11 +55,16 @@ def program() -> str:
 class House(Server):
     """A running sayci with a token for its API, a link for the browser, and repositories of its own.
 
-    It is shared by many tests: each makes projects of its own, with names that nobody else has.
+    `github` is where people have accounts.  It is shared by many tests: each makes projects of its own, with names that
+    nobody else has.
     """
 
-    def __init__(self, place: Path, *options: str) -> None:
-        super().__init__(place / "data", "--allow-url", "file", "--sign-in-link", *options)
+    def __init__(self, place: Path, github: GitHubServer, *options: str) -> None:
+        forge = ("--github-url", github.url, "--github-client-id", CLIENT_ID, "--github-scope", "repo")
+        environment = {"SAYCI_GITHUB_CLIENT_SECRET": CLIENT_SECRET}
+        options = ("--allow-url", "file", "--sign-in-link", *forge, *options)
+        super().__init__(place / "data", *options, environment=environment)
+        self.github = github
         self._place = place
         self.secrets: dict[str, str] = {}
 
@@ -118,9 +124,12 @@ def running_house(directory: Path) -> Iterator[House]:
         if os.geteuid() == 0:
             directory = stack.enter_context(passable_directory())
             users = ("--slot-uid", str(some_numbers().first))
-        house = House(directory, *users)
+        github = stack.enter_context(GitHubServer())
+        house = House(directory, github, *users)
         stack.callback(house.stop)
-        yield house.open()
+        house.open()
+        github.callback = f"{house.base}/sign-in/github/callback"
+        yield house
 
 
 class Guard:

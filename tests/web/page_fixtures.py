@@ -7,6 +7,7 @@ Only the edges of the domain are stand-ins: repositories, the launcher and the l
 
 from __future__ import annotations
 
+import time
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,11 @@ from sayci.buildlog import key_of
 from sayci.certificate import Certificate
 from sayci.change import ref_of
 from sayci.delivery import Message, Verdict
+from sayci.forge_people import ForgePeople
+from sayci.forges.asking import Asking
+from sayci.forges.github_accounts import Client, GitHubAccounts
 from sayci.git import Policy
+from sayci.identity import ForgePlace
 from sayci.inbox import Inbox
 from sayci.interfaces import Isolation
 from sayci.limits import Limits
@@ -43,6 +48,7 @@ from sayci.web.pages import Pages
 from sayci.web.pages_status import Insides
 from sayci.web.wire import Links, of_build
 from tests.factories import NOW, new_build, new_delivery, settings, some_people
+from tests.github_server import CLIENT_ID, CLIENT_SECRET, GitHubServer
 
 reactor: Any = global_reactor
 
@@ -192,6 +198,7 @@ class House:
     registry: Any
     sign_in: Any
     people: Any
+    forge_people: Any
     served: Any
     now: list[float]
     certificates: Listed
@@ -308,8 +315,28 @@ async def states_of(states: dict[str, str]) -> dict[str, str]:
     return states
 
 
+@pytest.fixture
+def github() -> GitHubServer | None:
+    """The forge at which people have accounts, if any."""
+    return None
+
+
+def forge_people_at(github: GitHubServer, store: Any, sign_in: Any, bus: Any) -> ForgePeople:
+    """Who lets people in by their accounts there."""
+    place = ForgePlace(github.url, github.api)
+    agent: Any = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+    client = Client(CLIENT_ID, CLIENT_SECRET, "" if github.is_app else "repo")
+    accounts = GitHubAccounts(place, client, Asking(agent, reactor, time_limit=2.0), time.time)
+    return ForgePeople(
+        *(store, store.identities(place.url), accounts, place, sign_in, bus, reactor),
+        wall=time.time,
+        interval=3600.0,
+        random=lambda: 0.0,
+    )
+
+
 @pytest_twisted.async_yield_fixture
-async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, public_url):
+async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, public_url, github):
     def runner_of(build):
         return Runner(
             build,
@@ -342,6 +369,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
     refusals = Refusals()
     metrics = Metrics(bus, lambda: now[0])
     states: dict[str, str] = {"database": "ok", "space": "ok"}
+    forge_people = forge_people_at(github, store, sign_in, bus) if github is not None else None
     pages = Pages(
         store=store,
         outlooks=outlooks,
@@ -364,6 +392,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         limits=Limits(memory_limit=3 << 30, process_limit=4096, silence_limit=120.0),
         certificates=certificates,
         ports=lambda: ["tcp:8080", "le:/srv/certificates:tcp:443"],
+        forge_people=forge_people,
     )
     served = await serve(pages.resource())
     unsubscribe = bus.subscribe(
@@ -388,6 +417,7 @@ async def house(store, bus, ledger, logs, launcher, sources, serve, isolation, p
         metrics=metrics,
         states=states,
         pages=pages,
+        forge_people=forge_people,
     )
     unsubscribe()
     metrics.unsubscribe()

@@ -9,6 +9,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from sayci.bus import Bus
+from sayci.forge_people import ForgePeople
 from sayci.inbox import Inbox
 from sayci.interfaces import Certificates, Isolation, LogStore, Store
 from sayci.limits import NONE, Limits
@@ -36,6 +37,7 @@ from sayci.web.pages_builds import BuildPages
 from sayci.web.pages_deliveries import DeliveryPages
 from sayci.web.pages_deploys import DeployPages
 from sayci.web.pages_feeds import FeedPages
+from sayci.web.pages_github import GitHubPages
 from sayci.web.pages_home import HomePage
 from sayci.web.pages_json import PagesJson
 from sayci.web.pages_logs import LogPages
@@ -55,6 +57,7 @@ class Pages:
     `clock` answers the seconds since the epoch; `isolation` is what keeps builds from this server; `certificates` are those
     that it serves, and `ports` answers where it listens, in words; `refusals` remembers what hooks have not taken;
     `limits` are the most that a step may have, and `insides` is what the page of the server's own state asks.
+    `forge_people` lets people in by their accounts at the forge, None where nobody comes in that way.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Pages:
         limits: Limits = NONE,
         certificates: Certificates = NO_CERTIFICATES,
         ports: Callable[[], Sequence[str]] = tuple,
+        forge_people: ForgePeople | None = None,
     ) -> None:
         self._assets = Assets()
         self._sessions = Sessions(sign_in, links.base)
@@ -112,7 +116,8 @@ class Pages:
         )
         self._put_on(self._frame)
         home.put_on(self._frame)
-        AccessPages(self._sessions, sign_in, people).put_on(self._frame)
+        AccessPages(self._sessions, sign_in, people, has_github=forge_people is not None).put_on(self._frame)
+        GitHubPages(self._sessions, forge_people, links).put_on(self._frame)
         PeoplePages(people, links).put_on(self._frame)
         project.put_on(self._frame)
         deploys.put_on(self._frame)

@@ -21,7 +21,8 @@ from sayci.web.troubles import sentence
 class AccessPages:
     """Makes sessions, and ends them."""
 
-    def __init__(self, sessions: Sessions, sign_in: SignIn, people: People) -> None:
+    def __init__(self, sessions: Sessions, sign_in: SignIn, people: People, *, has_github: bool) -> None:
+        self._has_github = has_github
         self._sessions = sessions
         self._sign_in = sign_in
         self._people = people
@@ -43,7 +44,7 @@ class AccessPages:
         code, where = query.get("code", ""), local_path(query.get("next", "/"))
         if not code and await self._sessions.actor_of(request) is not None:
             return SeeOther(where)
-        return _sign_in_page(where, code=code)
+        return self._sign_in_page(where, code=code)
 
     async def sign_in(self, request: Request) -> Answer:
         """Exchange the code, or name and password, for a session."""
@@ -55,9 +56,15 @@ class AccessPages:
             secret, _ = await self._session_for(request, form)
         except Unauthenticated as error:
             field = "code_error" if "code" in form else "error"
-            return _sign_in_page(where, name=form.get("name", ""), **{field: sentence(error)})
+            return self._sign_in_page(where, name=form.get("name", ""), **{field: sentence(error)})
         await self._sessions.begin(request, secret)
         return SeeOther(where)
+
+    def _sign_in_page(
+        self, where: str, *, code: str = "", name: str = "", error: str = "", code_error: str = ""
+    ) -> Page:
+        values = {"code": code, "next": where, "name": name[:100], "error": error, "code_error": code_error}
+        return Page("sign_in.html", values | {"github": self._has_github}, 403 if error or code_error else 200)
 
     async def _session_for(self, request: Request, form: Mapping[str, str]) -> tuple[str, Actor]:
         if "code" in form:
@@ -98,11 +105,6 @@ class AccessPages:
             return await self._invitation_page(request, code, sentence(error))
         await self._sessions.begin(request, secret)
         return SeeOther("/")
-
-
-def _sign_in_page(where: str, *, code: str = "", name: str = "", error: str = "", code_error: str = "") -> Page:
-    values = {"code": code, "next": where, "name": name[:100], "error": error, "code_error": code_error}
-    return Page("sign_in.html", values, 403 if error or code_error else 200)
 
 
 def _page_of_invitation(person: Person | None, code: str, error: str, status: int) -> Page:

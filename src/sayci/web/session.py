@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from twisted.web.server import Request
 
 from sayci.account import Actor, Credential, Origin, digest_of, new_secret
+from sayci.errand import LIFETIME as ERRAND_LIFETIME
 from sayci.errors import Forbidden
 from sayci.sign_in import DAY, SECRET_LIMIT, SESSION_LIFETIME, SignIn
 from sayci.web.browsers import browser_of
@@ -25,6 +26,8 @@ from sayci.web.reading import client_of, token_of
 SESSION_COOKIE = "sayci_session"
 #: Holds the secret of the sign-in form's token, before there is a session.
 VISITOR_COOKIE = "sayci_visitor"
+#: Holds the secret of a visit to the forge, from which the browser is to come back.
+ERRAND_COOKIE = "sayci_errand"
 THEME_COOKIE = "sayci_theme"
 THEMES = ("auto", "light", "dark")
 YEAR = 365 * DAY
@@ -107,6 +110,19 @@ class Sessions:
         secret = self._cookie(request, SESSION_COOKIE)
         if _SECRET.match(secret):
             await self._sign_in.sign_out(secret)
+
+    # -- visits to the forge
+
+    def keep_errand(self, request: Request, secret: str) -> None:
+        """Have the browser keep the secret of a visit that begins."""
+        self._set_cookie(request, ERRAND_COOKIE, secret, ERRAND_LIFETIME)
+
+    def take_errand(self, request: Request) -> str:
+        """The secret of the visit that ends, "" where the browser has none; it has none afterwards."""
+        secret = self._cookie(request, ERRAND_COOKIE)
+        if secret:
+            self._set_cookie(request, ERRAND_COOKIE, "", 0)
+        return secret if _SECRET.match(secret) else ""
 
     # -- forms
 
