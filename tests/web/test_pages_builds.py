@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
+from sayci.account import Access
 from sayci.build import BuildState, Cause
 from sayci.errors import RepositoryUnreachable
 from sayci.step import Result
@@ -108,6 +109,20 @@ async def test_the_feed_of_a_build_is_at_its_own_address(house, dial):
     assert "event: build" in seen.text
     assert '"number":1' in seen.text
     assert (await house.stranger().get("/web-shop/1", Accept="text/event-stream")).code == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_a_build_that_has_not_ended_offers_to_tell_of_its_end(house):
+    project = await house.project()
+    await house.build(project, Result.SUCCESS)
+    await house.running(project)
+    browser = await house.signed_in(Access.READ)
+    assert "data-tell" not in (await browser.get("/web-shop/1")).text
+    assert (await browser.get("/web-shop/2")).document.attributes("data-tell") == ["/web-shop/2"]
+    document = (await browser.get("/web-shop")).document
+    assert document.attributes("data-tell") == ["/web-shop"]
+    # A script shows it: without one nothing would come of it.
+    assert ("p", {"class": "tell", "hidden": ""}) in document.elements
 
 
 @pytest_twisted.ensureDeferred

@@ -20,6 +20,7 @@ SERVED: Mapping[str, str] = {
     "log.js": "text/javascript; charset=utf-8",
     "sayci.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
+    "tell.js": "text/javascript; charset=utf-8",
     **{f"favicon-{state}.svg": "image/svg+xml" for state in ("attention", "failure", "idle", "running", "success")},
 }
 YEAR = 365 * 86_400

@@ -95,6 +95,7 @@
     const after = document.querySelector("h1")?.textContent;
     if (told && after !== before) told.textContent = after;
     tick();
+    document.dispatchEvent(new Event("sayci:drawn"));
     return isWhole;
   };
 
@@ -119,9 +120,9 @@
   };
 
   const feed = new EventSource(body.dataset.changes);
-  feed.addEventListener("change", look);
+  feed.addEventListener("change", () => { document.dispatchEvent(new Event("sayci:news")); look(); });
   feed.addEventListener("open", () => {
-    if (gone) look();
+    if (gone) { document.dispatchEvent(new Event("sayci:news")); look(); }
     gone = 0;
     if (lost) lost.hidden = true;
   });

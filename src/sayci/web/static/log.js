@@ -363,7 +363,8 @@
   };
   // One at a time; what is told while it is asked is asked for once more.
   const refreshSoon = () => {
-    refreshing = (refreshing || Promise.resolve()).then(refresh, refresh).catch(() => {});
+    refreshing = (refreshing || Promise.resolve()).then(refresh, refresh).catch(() => {})
+      .then(() => { document.dispatchEvent(new Event("sayci:news")); });
     return refreshing;
   };
   const listen = () => {
