@@ -567,9 +567,12 @@ def sweep(cookie: str) -> bool:
         return True
     mark = f"{COOKIE}={cookie}".encode()
     deadline = time.monotonic() + SWEEP_LIMIT
-    while marked := [pid for pid in _pids() if _is_marked(pid, mark)]:
-        if time.monotonic() > deadline:
+    looks = 0
+    while looks < 2:  # while a process becomes another program (execve), the kernel shows no environment of it
+        marked = [pid for pid in _pids() if _is_marked(pid, mark)]
+        if marked and time.monotonic() > deadline:
             return False
+        looks = 0 if marked else looks + 1
         for pid in {*marked, *shim.descendants(marked)}:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
