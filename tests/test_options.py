@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sayci.options import DEFAULT_PORT, ContainerSettings, Options
+from sayci.options import DEFAULT_PORT, ContainerSettings, GitHubSettings, Options
 
 
 def settings(*arguments, **environment):
@@ -108,3 +108,63 @@ def test_containers_that_cannot_be_are_one_line(arguments, capsys):
     with pytest.raises(SystemExit):
         settings(*arguments)
     assert capsys.readouterr().err.count("\n") == 1
+
+
+SECRET = "SAYCI_GITHUB_CLIENT_SECRET"
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("from a file\n".replace(" ", "-"))
+    path.chmod(0o600)
+    return path
+
+
+def test_nobody_signs_in_with_github_unless_it_is_said():
+    assert settings().github is None
+    assert (settings().github_url, settings().github_api) == ("https://github.com", "https://api.github.com")
+
+
+def test_the_client_of_github_has_its_secret_from_a_file_or_the_environment(secret_file):
+    said = settings("--github-client-id", "Iv1.0123", "--github-client-secret-file", str(secret_file))
+    assert said.github == GitHubSettings("Iv1.0123", "from-a-file", "", 3600.0)
+    more = ("--github-scope", "repo", "--github-recheck", "60")
+    said = settings(*more, SAYCI_GITHUB_CLIENT_ID="Iv1.0123", **{SECRET: "stated"})
+    assert said.github == GitHubSettings("Iv1.0123", "stated", "repo", 60.0)
+    assert "stated" not in repr(said)
+
+
+def test_enterprise_has_its_api_below_its_own_address():
+    assert settings("--github-url", "https://ghe.example/").github_api == "https://ghe.example/api/v3"
+    given = ("--github-url", "https://ghe.example", "--github-api", "https://api.ghe.example")
+    assert settings(*given).github_api == "https://api.ghe.example"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    (
+        (("--github-client-id", "Iv1.0123"), "client-secret-file"),
+        (("--github-client-id", "<b>"), "client ID"),
+        (("--github-client-secret-file", "{file}"), "client ID"),
+        (("--github-client-id", "x", "--github-client-secret-file", "{file}", "--github-recheck", "0"), "whole number"),
+        (("--github-client-id", "x", "--github-client-secret-file", "{file}", "--github-scope", "re!po"), "scope"),
+        (("--github-client-id", "x", "--github-client-secret-file", "{file}.not"), "cannot be read"),
+        (("--github-client-id", "x", "--github-client-secret-file", "/"), "cannot be read"),
+        (("--github-client-id", "x", "--github-client-secret-file", "{open}"), "chmod 600"),
+        (("--github-client-id", "x", "--github-client-secret-file", "{empty}"), "client-secret-file"),
+        (("--github-url", "github.com"), "address"),
+    ),
+)
+def test_a_client_of_github_that_cannot_be_is_one_line(arguments, words, secret_file, tmp_path, capsys):
+    for name, mode in (("open", 0o644), ("empty", 0o600)):
+        path = tmp_path / name
+        path.write_text("everybodys-secret" if name == "open" else "")
+        path.chmod(mode)
+    places = {"file": str(secret_file), "open": str(tmp_path / "open"), "empty": str(tmp_path / "empty")}
+    with pytest.raises(SystemExit):
+        settings(*(argument.format(**places) for argument in arguments))
+    said = capsys.readouterr().err
+    assert words in said
+    assert "everybodys-secret" not in said
+    assert said.count("\n") == 1

@@ -6,7 +6,7 @@ again.  A definite answer counts at once; where there is none, what was seen hol
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from sayci.errors import Forbidden, ForgeAway, ForgeDenied, ForgeMisconfigured, 
 from sayci.event import AccessChanged, Event, ProjectChanged
 from sayci.identity import ForgePlace, ForgeToken, Linked, Repository, names_for
 from sayci.interfaces import ForgeAccounts, Identities, Store
+from sayci.person import Member
 from sayci.sign_in import DAY, SignIn
 
 #: How long what the forge has said holds while it says nothing, in seconds.
@@ -167,6 +168,14 @@ class ForgePeople:
     async def linked(self, actor: Actor) -> Linked | None:
         """Who somebody is at the forge, as far as that is known."""
         return None if actor.person_id is None else await self._identities.linked(actor.person_id)
+
+    async def logins(self) -> Mapping[int, str]:
+        """What those are called at the forge who are somebody there, by the person's id."""
+        return {each.person.id: each.identity.login for each in await self._identities.all_linked()}
+
+    async def members(self, project_id: int) -> Sequence[Member]:
+        """Who may do something in a project because of the forge, by name."""
+        return await self._identities.members(project_id)
 
     async def unlink(self, actor: Actor) -> None:
         """Forget it, with what followed from it.  Raises Forbidden for who could not come in any more."""

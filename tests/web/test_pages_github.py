@@ -253,3 +253,17 @@ async def test_over_https_the_cookie_is_for_this_host_alone(house, github, publi
     assert line.startswith("__Host-sayci_errand=")
     assert "secure" in line.lower()
     assert "redirect_uri=https%3A%2F%2Fci.example%2Fsign-in%2Fgithub%2Fcallback" in seen.document.attributes("href")[-1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_admin_sees_who_comes_by_github(house, shop, github):
+    admin = await house.signed_in()
+    assert "GitHub" not in (await admin.get("/shop/settings/people")).text
+    github.repos["acme/shop"].levels["octocat"] = "maintain"
+    await house.store.add_person("octocat", Access.READ, 0.0)
+    await signs_in(house.stranger(), github)
+    tables = (await admin.get("/shop/settings/people")).document.text("table")
+    assert tables == "Name Role by GitHub octocat-2 maintainer"
+    people = (await admin.get("/settings/people")).document.text("tbody")
+    assert "octocat-2 at GitHub octocat" in people
+    assert people.count("has no password yet") == 1

@@ -118,7 +118,7 @@ class Pages:
         home.put_on(self._frame)
         AccessPages(self._sessions, sign_in, people, has_github=forge_people is not None).put_on(self._frame)
         GitHubPages(self._sessions, forge_people, links).put_on(self._frame)
-        PeoplePages(people, links).put_on(self._frame)
+        PeoplePages(people, links, forge_people).put_on(self._frame)
         project.put_on(self._frame)
         deploys.put_on(self._frame)
         all_deploys.put_on(self._frame)
@@ -128,7 +128,7 @@ class Pages:
         DeliveryPages(store, inbox, refusals, changes, links).put_on(self._frame)
         LogPages(store, logs, reader, feeds, reactor).put_on(self._frame)
         SettingsPages(store, registry, connections, changes, links, limits, clock).put_on(self._frame)
-        MemberPages(store, registry, people).put_on(self._frame)
+        MemberPages(store, registry, people, forge_people).put_on(self._frame)
         status.put_on(self._frame)
 
     def resource(self) -> IResource:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sayci.account import Access
 from sayci.errors import Invalid, UnknownPerson
+from sayci.forge_people import ForgePeople
 from sayci.interfaces import Store
 from sayci.people import People
-from sayci.person import PROJECT_ROLES, project_role_of, word_of_role
+from sayci.person import PROJECT_ROLES, Member, project_role_of, word_of_role
 from sayci.project import Project, Visibility
 from sayci.registry import Registry
 from sayci.web.forms import Advice
@@ -22,7 +24,8 @@ _PAGE = "/<project>/settings/people"
 class MemberPages:
     """Says who may look at a project, and who may maintain it."""
 
-    def __init__(self, store: Store, registry: Registry, people: People) -> None:
+    def __init__(self, store: Store, registry: Registry, people: People, forge: ForgePeople | None) -> None:
+        self._forge = forge
         self._store = store
         self._registry = registry
         self._people = people
@@ -46,11 +49,15 @@ class MemberPages:
             "project": project,
             "is_public": project.settings.visibility is Visibility.PUBLIC,
             "members": [(member.name, word_of_role(member.role)) for member in members],
+            "by_forge": [(member.name, word_of_role(member.role)) for member in await self._by_forge(project)],
             "others": [person.name for person in await self._people.all() if person.name not in there],
             "roles": PROJECT_ROLES,
             "errors": errors or Advice(),
         }
         return Page("members.html", values, 422 if errors else 200)
+
+    async def _by_forge(self, project: Project) -> Sequence[Member]:
+        return await self._forge.members(project.id) if self._forge is not None else ()
 
     async def set_visibility(self, visit: Visit, project: str) -> Answer:
         """Public or private."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sayci.account import Access
 from sayci.errors import Conflict, Invalid
+from sayci.forge_people import ForgePeople
 from sayci.people import People
 from sayci.person import ROLES, Person, role_of
 from sayci.web.forms import Advice
@@ -33,8 +34,9 @@ def _heading(everybody: Sequence[Person]) -> str:
 class PeoplePages:
     """What an admin does with accounts."""
 
-    def __init__(self, people: People, links: Links) -> None:
+    def __init__(self, people: People, links: Links, forge: ForgePeople | None) -> None:
         self._people = people
+        self._forge = forge
         self._links = links
 
     def put_on(self, frame: Frame) -> None:
@@ -53,6 +55,7 @@ class PeoplePages:
         everybody = await self._people.all()
         values = {
             "people": everybody,
+            "logins": await self._forge.logins() if self._forge is not None else {},
             "heading": _heading(everybody),
             "errors": errors or Advice(),
             "given": {"name": visit.form.get("name", "")[:100], "role": visit.form.get("role", "viewer")},
