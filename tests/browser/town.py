@@ -81,6 +81,7 @@ PAGES = {
     "invitation": View("{invitation}", "stranger"),
     "no-such-build": View("/web-shop/1999", code=404),
     "no-such-project": View("/nowhere", code=404),
+    "forbidden-here": View("/web-shop/settings", "member", code=403),
     "forbidden": View("/new", "member", code=403),
 }
 

@@ -12,10 +12,10 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from sayci.account import Access
+from sayci.account import Access, Origin
 from sayci.errors import Unavailable
 from sayci.interfaces import Isolation
-from sayci.project import MirrorState
+from sayci.project import MirrorState, Visibility
 from sayci.sign_in import CODE_LIFETIME
 from sayci.step import Result
 from sayci.web.assets import packaged
@@ -249,7 +249,7 @@ async def test_a_form_takes_enough_access(house, path, access):
     token = (await browser.get("/")).document.form("/theme").fields["form_token"]
     seen = await browser.post(path, {"form_token": token, "branch": "main", "name": "web-shop"})
     assert seen.code == 403
-    assert seen.heading == "You may not do that"
+    assert seen.heading.startswith("You may not do that" if path == "/new" else "You may read web-shop, but not ")
     assert len((await house.store.builds(1)).items) == 3
 
 
@@ -504,7 +504,9 @@ async def test_errors_say_what_happened_in_the_same_look(house, path, code, head
 async def test_an_unknown_build_says_which_is_the_newest(house):
     await furnish(house)
     browser = await house.signed_in()
-    assert "The newest is #3." in (await browser.get("/web-shop/99")).document.text("main")
+    assert "The newest is #3. What is old is removed, but no number is used twice." in (
+        await browser.get("/web-shop/99")
+    ).document.text("main")
     await house.project("janet")
     assert "It has none yet." in (await browser.get("/janet/1")).document.text("main")
 
@@ -543,6 +545,7 @@ async def test_a_mistake_of_ours_is_told_by_an_id_and_logged_under_it(house, log
     seen = await browser.get("/web-shop")
     assert (seen.code, seen.heading) == (500, "sayci made a mistake")
     (mistake,) = set(re.findall(r"e-[0-9a-f]{8}", seen.text))
+    assert ("Try again" in seen.document.text("main"), "/status" in seen.document.attributes("href")) == (True, True)
     assert "hunter2" not in seen.text
     assert [event for event in logged if event.get("mistake") == mistake]
 
@@ -558,6 +561,43 @@ async def test_a_database_that_is_away_is_told_even_if_nobody_can_be_known(house
     seen = await browser.get("/")
     assert (seen.code, seen.heading) == (503, "sayci cannot do that now")
     assert seen.header("retry-after") == "10"
+    assert ("10" in seen.document.attributes("content"), "reloads by itself" in seen.document.text("main")) == (
+        True,
+        True,
+    )
+    posted = await browser.post("/theme", {})
+    assert (posted.code, "reloads by itself" in posted.text) != (503, True), "a form is not sent again by itself"
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_may_read_a_project_alone_is_told_who_may_more(house):
+    project = await furnish(house)
+    for name, role in (("ada", Access.ADMIN), ("max", Access.BUILD), ("vera", Access.READ), ("grace", Access.NONE)):
+        _, code = await house.people.invite(name, role)
+        await house.people.accept(code, "correct horse battery", Origin())
+    await house.people.invite("hedy", Access.ADMIN)  # who has not come yet
+    await house.store.set_member(project.id, "grace", Access.BUILD)
+    browser = await house.signed_in(Access.READ, "robin")
+    seen = await browser.get("/web-shop/deliveries")
+    assert (seen.code, seen.heading) == (403, "You may read web-shop, but not build or deploy it")
+    told = "The people who may: ada, grace, max. Your name here is robin. Nothing was changed."
+    assert told in seen.document.text("main")
+    seen = await browser.get("/web-shop/settings")
+    assert seen.heading == "You may read web-shop, but not configure it"
+    assert "The people who may: ada. Your name here is robin." in seen.document.text("main")
+    assert (await browser.get("/no-such-thing/settings")).heading == "You may not do that"
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_was_given_nothing_is_told_no_names(house):
+    await house.project("shown", visibility=Visibility.PUBLIC)
+    _, code = await house.people.invite("ada", Access.ADMIN)
+    await house.people.accept(code, "correct horse battery", Origin())
+    seen = await (await house.signed_in(Access.NONE, "grace")).get("/shown/deliveries")
+    assert (seen.code, seen.heading) == (403, "You may read shown, but not build or deploy it")
+    text = seen.document.text("main")
+    assert "Your name here is grace." in text
+    assert "ada" not in text
 
 
 @pytest_twisted.ensureDeferred

@@ -15,9 +15,9 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from sayci.account import Access, Actor
+from sayci.account import Access, Actor, access_of
 from sayci.build import Build
-from sayci.errors import NotAcceptable, SayciError, Unauthenticated, UnknownProject
+from sayci.errors import Forbidden, NotAcceptable, SayciError, Unauthenticated, UnknownProject
 from sayci.interfaces import Isolation
 from sayci.project import Project, check_name
 from sayci.web.answer import answer, set_header
@@ -31,7 +31,7 @@ from sayci.web.problems import log_mistake, problem_of, problem_of_route
 from sayci.web.reading import query_of
 from sayci.web.session import Sessions, local_path
 from sayci.web.shield import shielded
-from sayci.web.troubles import Trouble, trouble_of
+from sayci.web.troubles import NEEDS, Trouble, forbidden_here, trouble_of
 
 #: Nothing is loaded from elsewhere, nothing inline runs, nobody frames us, forms go nowhere else.
 POLICY = (
@@ -263,16 +263,33 @@ class Frame:
             error = failure.value or RuntimeError("a failure without an exception")
             return problem_of_route(request, error) if isinstance(error, HTTPException) else problem_of(request, error)
         trouble = trouble_of(failure)
+        back = _way_back(request, trouble, failure)
         try:
             actor = await self._sessions.actor_of(request)
+            trouble = await self._more_of(trouble, failure.value, actor, back)
         except SayciError:  # the database is not there; the page is
             actor = None
         if trouble.retry_after is not None:
             set_header(request, "Retry-After", str(trouble.retry_after))
         if isinstance(failure.value, MethodNotAllowed):
             set_header(request, "Allow", ", ".join(sorted(failure.value.valid_methods or ())))
-        values = {"trouble": trouble, "back": _way_back(request, trouble, failure)}
+        # A form that could not be taken is not sent again by itself.
+        reloads = trouble.code == 503 and request.method == b"GET"
+        values = {"trouble": trouble, "back": back, "reloads": trouble.retry_after if reloads else None}
         return self._page(request, Page("error.html", values, trouble.code), actor)
+
+    async def _more_of(
+        self, trouble: Trouble, error: BaseException | None, actor: Actor | None, project: str
+    ) -> Trouble:
+        """The trouble, with more words where somebody may not do something on a project: who may."""
+        if type(error) is not Forbidden or actor is None or not project or error.args[-1] not in NEEDS:
+            return trouble
+        need = str(error.args[-1])
+        try:
+            people = await self._gate.who_may(actor, access_of(need), project)
+        except UnknownProject:
+            return trouble
+        return forbidden_here(project, need, actor.name, people)
 
 
 def sign_in_first(request: Request) -> SeeOther:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -72,6 +73,20 @@ class Gate:
             case Decision.HIDDEN:
                 raise UnknownProject("no such project", (name or "")[:80])
         request.setComponent(IAdmission, Admission(actor, credential, need, ground))
+
+    async def who_may(self, actor: Actor, need: Access, name: str) -> Sequence[str]:
+        """The names of those who have the access `need` on a project; none where they are not the actor's business.
+
+        They are for who was given something on the project, or may look at all of them.
+        """
+        project = await self._store.project(PROJECT.read(name))
+        if actor.on(project.id) < Access.READ:
+            return ()
+        roles = {person.name: person.role for person in await self._store.people() if person.has_password}
+        for member in await self._store.members(project.id):
+            if member.name in roles:
+                roles[member.name] = max(roles[member.name], member.role)
+        return [name for name, role in roles.items() if role >= need]
 
     async def _decision(self, actor: Actor | None, need: Access, name: str | None) -> tuple[Decision, Ground | None]:
         if name is None:

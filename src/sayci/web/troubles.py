@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
 from sayci.change import cut
-from sayci.errors import SayciError, TooOften, UnknownBuild, UnknownProject
+from sayci.errors import Conflict, SayciError, TooOften, UnknownBuild, UnknownProject
 from sayci.web.problems import DETAIL_LIMIT, code_of, log_mistake, retry_after
 from sayci.web.session import ForeignForm, StaleForm
 from sayci.web.words import counted, duration
@@ -43,6 +43,8 @@ _HEADINGS: dict[int, tuple[str, str]] = {
     503: ("sayci cannot do that now", "error"),
 }
 _NOTHING_CHANGED = "Nothing was changed."
+#: The longest sentence that is a heading, in characters.
+HEADING_LIMIT = 160
 
 
 def trouble_of(failure: Failure) -> Trouble:
@@ -55,7 +57,7 @@ def trouble_of(failure: Failure) -> Trouble:
         mistake = log_mistake(failure)
         text = "The page could not be shown. Builds go on running, and nothing that was saved is lost. "
         return Trouble(500, "sayci made a mistake", f"{text}The server's log has the details under {mistake}.")
-    special = _SPECIAL.get(type(error))
+    special = _SPECIAL.get(type(error)) or (_conflict if isinstance(error, Conflict) else None)
     if special is not None:
         return special(error)
     heading, icon = _HEADINGS[code]
@@ -74,6 +76,27 @@ def _of_route(error: HTTPException) -> Trouble:
     heading, icon = _HEADINGS[code or 404]
     texts = {404: "Nothing is at this address.", 405: f"{_NOTHING_CHANGED} Use the buttons of the page."}
     return Trouble(code or 404, heading, texts.get(code or 404, _NOTHING_CHANGED), icon)
+
+
+#: How many of those who may are named.
+NAMED = 12
+#: The access that something on a project takes -> what somebody may not who does not have it.
+NEEDS = {"build": "not build or deploy it", "admin": "not configure it"}
+
+
+def forbidden_here(project: str, need: str, reader: str, people: Sequence[str]) -> Trouble:
+    """Somebody may read a project and not do that; `need` is the access that it takes, `people` are those who have it."""
+    heading = f"You may read {project}, but {NEEDS[need]}"
+    named = list(people[:NAMED])
+    more = [counted(len(people) - NAMED, "other")] if len(people) > NAMED else []
+    who = f"The people who may: {', '.join(named + more)}. " if named else ""
+    return Trouble(403, heading, f"{who}Your name here is {reader}. {_NOTHING_CHANGED}", "refused")
+
+
+def _conflict(error: SayciError) -> Trouble:
+    """What is so already, or just now, is the news."""
+    heading = cut(sentence(error), HEADING_LIMIT)
+    return Trouble(409, heading.removesuffix("."), _NOTHING_CHANGED, "cancelled")
 
 
 def _too_often(error: SayciError) -> Trouble:
@@ -101,7 +124,8 @@ def _unknown_build(error: SayciError) -> Trouble:
     """The error's data are the number, and where it comes from a page the project's name and a sentence."""
     _, number, *rest = (cut(str(part), 80) for part in (*error.args, ""))
     where = f" in {rest[0]}" if len(rest) > 2 else ""
-    return Trouble(404, f"There is no build #{number}{where}", rest[1] if where else "", "skipped")
+    text = f"{rest[1]} What is old is removed, but no number is used twice." if where else ""
+    return Trouble(404, f"There is no build #{number}{where}", text, "skipped")
 
 
 _SPECIAL: dict[type[SayciError], Callable[[SayciError], Trouble]] = {
