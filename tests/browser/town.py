@@ -74,6 +74,9 @@ PAGES = {
     "members": View("/web-shop/settings/people"),
     "new": View("/new"),
     "people": View("/settings/people"),
+    "tokens": View("/settings/tokens"),
+    "account-link": View("/account"),
+    "account-member": View("/account", "member"),
     "status": View("/status"),
     "status-member": View("/status", "member"),
     "sign-in": View("/sign-in", "stranger"),
@@ -190,5 +193,7 @@ class Town:
             answer = self.house.post("/api/v1/people", {"name": name, "role": role})
             assert answer.code == 201, answer.body
             self.invitations[name] = answer.json["invitation"]
+        answer = self.house.post("/api/v1/tokens", {"name": "release-bot", "access": "build", "days": 90})
+        assert answer.code == 201, answer.body
         answer = self.house.request("PUT", "/api/v1/projects/web-shop/members/grace", {"role": "viewer"})
         assert answer.code < 300, answer.body

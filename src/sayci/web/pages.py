@@ -31,6 +31,7 @@ from sayci.web.gate import Gate
 from sayci.web.logreader import LogReader
 from sayci.web.look import Look
 from sayci.web.pages_access import AccessPages
+from sayci.web.pages_account import AccountPages
 from sayci.web.pages_all_deliveries import AllDeliveries
 from sayci.web.pages_all_deploys import AllDeploys
 from sayci.web.pages_builds import BuildPages
@@ -46,6 +47,7 @@ from sayci.web.pages_people import PeoplePages
 from sayci.web.pages_project import ProjectPage
 from sayci.web.pages_settings import SettingsPages
 from sayci.web.pages_status import Insides, StatusPage
+from sayci.web.pages_tokens import TokenPages
 from sayci.web.session import Sessions, local_path
 from sayci.web.validity import NO_CERTIFICATES
 from sayci.web.wire import Links
@@ -118,7 +120,9 @@ class Pages:
         home.put_on(self._frame)
         AccessPages(self._sessions, sign_in, people, has_github=forge_people is not None).put_on(self._frame)
         GitHubPages(self._sessions, forge_people, links).put_on(self._frame)
+        AccountPages(self._sessions, sign_in, people, store, links).put_on(self._frame)
         PeoplePages(people, links, forge_people).put_on(self._frame)
+        TokenPages(sign_in, store, links).put_on(self._frame)
         project.put_on(self._frame)
         deploys.put_on(self._frame)
         all_deploys.put_on(self._frame)

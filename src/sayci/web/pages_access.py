@@ -44,7 +44,7 @@ class AccessPages:
         code, where = query.get("code", ""), local_path(query.get("next", "/"))
         if not code and await self._sessions.actor_of(request) is not None:
             return SeeOther(where)
-        return self._sign_in_page(where, code=code)
+        return self._sign_in_page(where, code=code, has_ended=self._sessions.has_ended(request))
 
     async def sign_in(self, request: Request) -> Answer:
         """Exchange the code, or name and password, for a session."""
@@ -55,16 +55,26 @@ class AccessPages:
         try:
             secret, _ = await self._session_for(request, form)
         except Unauthenticated as error:
-            field = "code_error" if "code" in form else "error"
-            return self._sign_in_page(where, name=form.get("name", ""), **{field: sentence(error)})
+            told = sentence(error)
+            if "code" in form:
+                return self._sign_in_page(where, code_error=told)
+            return self._sign_in_page(where, name=form.get("name", ""), error=told)
         await self._sessions.begin(request, secret)
         return SeeOther(where)
 
     def _sign_in_page(
-        self, where: str, *, code: str = "", name: str = "", error: str = "", code_error: str = ""
+        self,
+        where: str,
+        *,
+        code: str = "",
+        name: str = "",
+        error: str = "",
+        code_error: str = "",
+        has_ended: bool = False,
     ) -> Page:
-        values = {"code": code, "next": where, "name": name[:100], "error": error, "code_error": code_error}
-        return Page("sign_in.html", values | {"github": self._has_github}, 403 if error or code_error else 200)
+        values: dict[str, object] = {"code": code, "next": where, "name": name[:100]}
+        values |= {"error": error, "code_error": code_error, "github": self._has_github, "has_ended": has_ended}
+        return Page("sign_in.html", values, 403 if error or code_error else 200)
 
     async def _session_for(self, request: Request, form: Mapping[str, str]) -> tuple[str, Actor]:
         if "code" in form:

@@ -91,6 +91,10 @@ class Sessions:
         session = await self.actor_of(request)
         return session, None if session is None else self.credential_of(request)
 
+    def has_ended(self, request: Request) -> bool:
+        """Whether the browser of somebody who is nobody here, by `actor_of`, had a session once."""
+        return _SECRET.match(self._cookie(request, SESSION_COOKIE)) is not None
+
     def credential_of(self, request: Request) -> Credential:
         """What `actor_of` knows somebody by."""
         return Credential(digest_of(self._cookie(request, SESSION_COOKIE)))

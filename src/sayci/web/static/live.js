@@ -129,9 +129,17 @@
   // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
   feed.addEventListener("closed", () => {
     feed.close();
-    setTimeout(() => (body.dataset.look ? location.assign(address) : location.reload()), 300 + Math.random() * 1200);
+    const away = () => {
+      if (isLeaving()) setTimeout(away, 1000);
+      else if (body.dataset.look) location.assign(address);
+      else location.reload();
+    };
+    setTimeout(away, 300 + Math.random() * 1200);
   });
-  feed.addEventListener("error", () => { gone = gone || Date.now(); });
+  feed.addEventListener("error", () => {
+    gone = gone || Date.now();
+    if (feed.readyState === EventSource.CLOSED) look(); // refused: perhaps the page is, too
+  });
   setInterval(() => {
     if (!gone || !lost || Date.now() - gone < 3000) return;
     lost.hidden = false;

@@ -335,7 +335,8 @@
     if (hadFocus) document.getElementById("main").focus({ preventScroll: true });
   };
   const refresh = async () => {
-    const answer = await fetch(address, { headers: { Accept: "text/html" } });
+    const answer = await fetch(address, { headers: { Accept: "text/html" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect" || answer.status === 404) { location.reload(); return; } // not for this reader
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const icons = one("svg[hidden]");
@@ -388,7 +389,10 @@
     feed.addEventListener("end", () => { feed.close(); logs.dataset.state = "ended"; refreshSoon(); });
     feed.addEventListener("open", () => { logs.dataset.state = "live"; sayFollowing(); });
     feed.addEventListener("error", () => {
-      if (feed.readyState === EventSource.CLOSED) { sayFollowing("Not live any more; reload for newer lines."); return; }
+      if (feed.readyState === EventSource.CLOSED) {
+        refreshSoon().then(() => sayFollowing("Not live any more; reload for newer lines."));
+        return;
+      }
       logs.dataset.state = "lost";
       sayFollowing("The connection is lost; trying again.");
     });
