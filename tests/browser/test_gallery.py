@@ -66,7 +66,7 @@ def test_a_page_fits_every_window_and_everybody(chromium, town, cookies, name):
     assert answer.status == view.code
     assert page.locator("h1").count() == 1
     assert (
-        sum(len(request.response().body()) for request in came.values() if request.resource_type != "eventsource")
+        sum(len(request.response().body()) for request in list(came.values()) if request.resource_type != "eventsource")
         < LARGEST
     )
     for width in WIDTHS:
