@@ -596,7 +596,7 @@ async def test_who_was_given_nothing_is_told_no_names(house):
     seen = await (await house.signed_in(Access.NONE, "grace")).get("/shown/deliveries")
     assert (seen.code, seen.heading) == (403, "You may read shown, but not build or deploy it")
     text = seen.document.text("main")
-    assert "Your name here is grace." in text
+    assert "Whoever runs this server may. Your name here is grace." in text
     assert "ada" not in text
 
 

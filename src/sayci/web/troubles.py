@@ -89,7 +89,7 @@ def forbidden_here(project: str, need: str, reader: str, people: Sequence[str]) 
     heading = f"You may read {project}, but {NEEDS[need]}"
     named = list(people[:NAMED])
     more = [counted(len(people) - NAMED, "other")] if len(people) > NAMED else []
-    who = f"The people who may: {', '.join(named + more)}. " if named else ""
+    who = f"The people who may: {', '.join(named + more)}. " if named else "Whoever runs this server may. "
     return Trouble(403, heading, f"{who}Your name here is {reader}. {_NOTHING_CHANGED}", "refused")
 
 
