@@ -23,13 +23,16 @@ def measured(directory: Path) -> dict[str, tuple[str, str]]:
             f"home with {PROJECTS} projects": _page(server, "/"),
             "home, searched": _page(server, "/?q=team-4"),
             f"a project with {MANY:,} builds": _page(server, "/many"),
+            "home as JSON": _page(server, "/", accept="application/json"),
+            "deploys of all projects": _page(server, "/deploys"),
+            "the Atom feed of all projects": _page(server, "/feed.atom"),
         }
     finally:
         server.stop()
 
 
-def _page(server: Server, path: str) -> tuple[str, str]:
-    headers = {"Cookie": crowd.COOKIE, "Accept-Encoding": "gzip"}
+def _page(server: Server, path: str, accept: str = "text/html") -> tuple[str, str]:
+    headers = {"Cookie": crowd.COOKIE, "Accept-Encoding": "gzip", "Accept": accept}
 
     def once() -> tuple[float, bytes]:
         started = time.perf_counter()

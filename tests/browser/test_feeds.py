@@ -151,3 +151,25 @@ def test_home_is_live_for_a_stranger(house, visit, gate):
     house.wait_for(lambda: house.build("shown-to-us", hidden)["state"] == "finished")
     assert page.evaluate("window.isTheSame")
     assert "shown-to-us" not in page.content()
+
+
+def test_a_feed_that_the_server_had_no_room_for_is_asked_for_again(house, visit, gate):
+    house.project("no-room", MAKEFILE.format(path=gate), visibility="public")
+    page = visit("/status", tolerated=("status of 503",))
+    refused: list[str] = []
+
+    def answer(route):
+        if route.request.headers.get("accept") == "text/event-stream" and not refused:
+            refused.append(route.request.url)
+            route.fulfill(status=503, body="too many feeds are open")
+        else:
+            route.continue_()
+
+    page.route("**/no-room", answer)
+    page.goto("/no-room")
+    page.get_by_text("Not live since").wait_for()
+    expect(page.get_by_text("Not live since")).to_be_hidden(timeout=TIMEOUT)
+    assert refused
+    number = house.build("no-room")["number"]
+    page.locator("td").get_by_text(f"#{number}").wait_for()
+    gate.touch()

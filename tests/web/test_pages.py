@@ -607,3 +607,34 @@ async def test_the_host_that_a_request_names_leads_nowhere(house):
     for path in ("/", "/web-shop", "/web-shop/", "//web-shop", "/web-shop//1"):
         seen = await browser.get(path, Host="evil.example")
         assert "evil.example" not in seen.text + seen.path
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_page_has_a_title_of_its_own_and_shows_in_its_tab_how_it_stands(house):
+    project = await house.project(deploy_branch="main")
+    await house.build(project, Result.SUCCESS, deploys=True)
+    await house.build(project, Result.FAILURE)
+    await house.delivery(project)
+    browser = await house.signed_in()
+    titles = {}
+    for path, favicon in (
+        ("/", "failure"),
+        ("/web-shop", "failure"),
+        ("/web-shop/1", "success"),
+        ("/web-shop/2", "failure"),
+        ("/deploys", "success"),
+        ("/web-shop/deploys", "success"),
+        ("/deliveries", "idle"),
+        ("/web-shop/deliveries", "idle"),
+        ("/status", ""),
+        ("/web-shop/settings", ""),
+        ("/web-shop/settings/people", ""),
+        ("/settings/people", ""),
+        ("/new", ""),
+    ):
+        document = (await browser.get(path)).document
+        titles[path] = document.texts["title"][0]  # those after it are of pictures
+        assert titles[path].endswith(" · sayci")
+        (icon,) = [given["href"] for tag, given in document.elements if tag == "link" and given["rel"] == "icon"]
+        assert f"/favicon-{favicon}" in icon, path
+    assert len(set(titles.values())) == len(titles), titles

@@ -181,6 +181,7 @@ class PagesJson:
         "The deliveries of a project",
         *(PROJECT, BEFORE),
         answer=wire.Listing[wire.Delivery],
+        media=(EVENTS,),
         problems=(406,),
     )
     async def deliveries_page(self, visit: Visit, call: Call) -> wire.Listing[wire.Delivery]:
@@ -205,7 +206,15 @@ class PagesJson:
         page = await self._all_deliveries.listed(before_of(visit))
         return wire.listing([wire.of_arrival(each.project.name, each.delivery) for each in page.items], _before(page))
 
-    @table.route("GET", "/status", Access.NONE, "The server", answer=wire.ServerStatus, problems=(406,))
+    @table.route(
+        "GET",
+        "/status",
+        Access.NONE,
+        "The server",
+        answer=wire.ServerStatus,
+        media=(EVENTS,),
+        problems=(406,),
+    )
     async def status_page(self, visit: Visit, call: Call) -> wire.ServerStatus:
         """As `/api/v1/status` has it."""
         del visit

@@ -119,33 +119,42 @@
     }
   };
 
-  const feed = new EventSource(body.dataset.changes);
-  feed.addEventListener("change", () => { document.dispatchEvent(new Event("sayci:news")); look(); });
-  feed.addEventListener("open", () => {
-    if (gone) { document.dispatchEvent(new Event("sayci:news")); look(); }
-    gone = 0;
-    if (lost) lost.hidden = true;
-  });
-  // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
-  feed.addEventListener("closed", () => {
-    feed.close();
-    const away = () => {
-      if (isLeaving()) setTimeout(away, 1000);
-      else if (body.dataset.look) location.assign(address);
-      else location.reload();
-    };
-    setTimeout(away, 300 + Math.random() * 1200);
-  });
-  feed.addEventListener("error", () => {
-    gone = gone || Date.now();
-    if (feed.readyState === EventSource.CLOSED) look(); // refused: perhaps the page is, too
-  });
+  let feed = null;
+  let isOver = false;
+  const listen = () => {
+    feed = new EventSource(body.dataset.changes);
+    feed.addEventListener("change", () => { document.dispatchEvent(new Event("sayci:news")); look(); });
+    feed.addEventListener("open", () => {
+      if (gone) { document.dispatchEvent(new Event("sayci:news")); look(); }
+      gone = 0;
+      if (lost) lost.hidden = true;
+    });
+    // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
+    feed.addEventListener("closed", () => {
+      feed.close();
+      const away = () => {
+        if (isLeaving()) setTimeout(away, 1000);
+        else if (body.dataset.look) location.assign(address);
+        else location.reload();
+      };
+      setTimeout(away, 300 + Math.random() * 1200);
+    });
+    feed.addEventListener("error", () => {
+      gone = gone || Date.now();
+      if (feed.readyState !== EventSource.CLOSED || isOver) return;
+      // A browser comes back by itself when the connection breaks, and not when it was answered with an error.
+      look(); // refused: perhaps the page is, too
+      setTimeout(comeBack, 5000 + Math.random() * 4000);
+    });
+  };
+  const comeBack = () => { if (!isOver) listen(); };
+  listen();
   setInterval(() => {
     if (!gone || !lost || Date.now() - gone < 3000) return;
     lost.hidden = false;
     say(lost, `Not live since ${duration((Date.now() - gone) / 1000)}; trying again.`);
   }, 1000);
   addEventListener("beforeunload", () => { left = Date.now(); });
-  addEventListener("pagehide", () => feed.close());
+  addEventListener("pagehide", () => { isOver = true; feed.close(); });
   addEventListener("pageshow", (event) => { if (event.persisted) reload(); });
 })();
