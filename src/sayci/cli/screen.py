@@ -27,6 +27,7 @@ COLOURS = {
     "cancelling": "blue",
     "built": "green",
     "failed": "red",
+    "revoked": "red",
     "ready": "green",
 }
 
