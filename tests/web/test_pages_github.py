@@ -267,3 +267,25 @@ async def test_an_admin_sees_who_comes_by_github(house, shop, github):
     people = (await admin.get("/settings/people")).document.text("tbody")
     assert "octocat-2 at GitHub octocat" in people
     assert people.count("has no password yet") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_of_the_account_links_it_and_takes_it_back(house, shop, github):
+    browser = await ada_of(house)
+    seen = await browser.submit("/account", "/account/github")
+    (url,) = [href for href in seen.document.attributes("href") if href.startswith(github.url)]
+    assert (await comes_back(browser, github, url)).path == "/account"
+    assert "You sign in as octocat at GitHub, too." in (await browser.get("/account")).document.text("main")
+    assert (await browser.submit("/account", "/account/github/remove")).path == "/account"
+    assert "Link GitHub" in (await browser.get("/account")).document.text("main")
+    other = house.stranger()
+    await signs_in(other, github)
+    page = (await other.get("/account")).document
+    assert "set a password before you unlink it" in page.text("main")
+    assert "/account/github/remove" not in [form.action for form in page.forms]
+
+
+@pytest.mark.parametrize("github", (None,), ids=("none",))
+@pytest_twisted.ensureDeferred
+async def test_the_page_of_the_account_says_nothing_of_it_where_there_is_no_way(house, github):
+    assert "GitHub" not in (await (await ada_of(house)).get("/account")).text

@@ -120,7 +120,7 @@ class Pages:
         home.put_on(self._frame)
         AccessPages(self._sessions, sign_in, people, has_github=forge_people is not None).put_on(self._frame)
         GitHubPages(self._sessions, forge_people, links).put_on(self._frame)
-        AccountPages(self._sessions, sign_in, people, store, links).put_on(self._frame)
+        AccountPages(self._sessions, sign_in, people, store, links, forge_people).put_on(self._frame)
         PeoplePages(people, links, forge_people).put_on(self._frame)
         TokenPages(sign_in, store, links).put_on(self._frame)
         project.put_on(self._frame)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sayci.account import Access, Actor, Session, Token, access_of
 from sayci.errors import Conflict, Forbidden, Invalid, Unauthenticated
+from sayci.forge_people import ForgePeople
 from sayci.interfaces import Store
 from sayci.people import People
 from sayci.person import PASSWORD_LEAST, word_of_role
@@ -66,7 +67,16 @@ def choices_of(actor: Actor) -> list[str]:
 class AccountPages:
     """What everybody does with the own account."""
 
-    def __init__(self, sessions: Sessions, sign_in: SignIn, people: People, store: Store, links: Links) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        sign_in: SignIn,
+        people: People,
+        store: Store,
+        links: Links,
+        forge: ForgePeople | None,
+    ) -> None:
+        self._forge = forge
         self._sessions = sessions
         self._sign_in = sign_in
         self._people = people
@@ -102,6 +112,8 @@ class AccountPages:
             "granted": sorted(
                 (names[each], word_of_role(access)) for each, access in actor.grants.items() if each in names
             ),
+            "github": self._forge is not None,
+            "linked": await self._forge.linked(actor) if self._forge is not None else None,
             "tokens": tokens,
             "choices": {word: ACCESS_MEANINGS[word] for word in choices_of(actor)},
             "given": given_token(visit.form),
