@@ -24,6 +24,22 @@ def test_the_light_turns_green_while_somebody_writes(house, visit):
     assert page.locator("link[rel=icon]").get_attribute("href").find("favicon-success") > 0
 
 
+def test_what_comes_before_the_feed_begins_is_seen(house, visit):
+    house.project("early", MAKEFILE)
+    page = visit("/early")
+    codes = []
+
+    def deliver_first(route):
+        if "event-stream" in route.request.headers.get("accept", "") and not codes:
+            codes.append(house.deliver("early", payloads.ping(), "ping"))
+        route.continue_()
+
+    page.route("**/settings/webhook", deliver_first)
+    page.goto("/early/settings/webhook")
+    page.get_by_text("The forge has said hello").first.wait_for()
+    assert codes == [200]
+
+
 @pytest.mark.parametrize("javascript", (True, False))
 def test_a_secret_is_set_and_never_seen_again(house, visit, javascript):
     name = f"hushed-{'with' if javascript else 'without'}"

@@ -121,10 +121,14 @@
 
   let feed = null;
   let isOver = false;
+  // What a page waits for may have come after it was drawn and before its feed began.
+  let waits = document.querySelector("[data-live] .spin, [data-live] .ping, [data-live] .ticks .queued") !== null;
   const listen = () => {
     feed = new EventSource(body.dataset.changes);
     feed.addEventListener("change", () => { document.dispatchEvent(new Event("sayci:news")); look(); });
     feed.addEventListener("open", () => {
+      if (waits && !gone) look();
+      waits = false;
       if (gone) { document.dispatchEvent(new Event("sayci:news")); look(); }
       gone = 0;
       if (lost) lost.hidden = true;
