@@ -37,3 +37,12 @@ def test_the_guard_sees_what_no_page_may_do(chromium, house):
     assert "thrown by the test" in told
     assert "Content Security Policy" in told
     assert "elsewhere.invalid" in told
+
+
+def test_what_is_to_be_copied_is_copied(house, visit):
+    house.register("frame-copy", house.repository("frame-copy", {"Makefile": "test:\n"}).url)
+    page = visit("/frame-copy/settings")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy Payload URL").click()
+    page.get_by_role("button", name="✓").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == f"{house.base}/hooks/frame-copy"
