@@ -27,7 +27,7 @@ def test_the_light_turns_green_while_somebody_writes(house, visit):
 def test_what_comes_before_the_feed_begins_is_seen(house, visit):
     house.project("early", MAKEFILE)
     page = visit("/early")
-    codes = []
+    codes: list[int] = []
 
     def deliver_first(route):
         if "event-stream" in route.request.headers.get("accept", "") and not codes:
