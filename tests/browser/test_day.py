@@ -60,7 +60,7 @@ def test_build_cancel_rebuild_deploy_and_deploy_again(house, visit, commons, jav
     page.get_by_role("heading", name="#3 has been live").wait_for()
     press(page, "Deploy #4")
     comes(page, "#5 was deployed", javascript=javascript)
-    page.get_by_role("link", name="Deploys").click()
+    page.get_by_role("navigation", name=name).get_by_role("link", name="Deploys").click()
     page.get_by_role("heading", name="#5 has been live").wait_for()
     if javascript:
         accessible(page)

@@ -108,7 +108,11 @@
       if (wait > 0) await new Promise((done) => { setTimeout(done, wait); });
       last = Date.now();
       const answer = await fetch(address, { headers: { Accept: "text/html" }, redirect: "manual" });
-      if (answer.type === "opaqueredirect" || answer.status === 404) { feed.close(); reload(); return; }
+      if (answer.type === "opaqueredirect" || answer.status === 404) { // not for this reader
+        feed.close();
+        if (!isLeaving()) reload();
+        return;
+      }
       if (answer.ok && !patch(new DOMParser().parseFromString(await answer.text(), "text/html"))) {
         setTimeout(look, 2000);
       }

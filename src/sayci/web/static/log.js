@@ -370,7 +370,13 @@
   };
   const listen = () => {
     const feed = new EventSource(logs.dataset.rowsFeed);
-    const reload = () => { feed.close(); location.reload(); };
+    let left = 0;
+    addEventListener("beforeunload", () => { left = Date.now(); });
+    const reload = () => {
+      feed.close();
+      // It would call off the way to the page that a button or a link leads to.
+      if (Date.now() - left < 10000) setTimeout(reload, 1000); else location.reload();
+    };
     feed.addEventListener("lines", (event) => {
       const told = JSON.parse(event.data), log = steps.get(told.step);
       if (log) { log.take(told); follow(); sayFollowing(); }
@@ -384,7 +390,7 @@
     // The reader may not read on: the page shows who may, or asks for signing in.  Not all come back at the same moment.
     feed.addEventListener("closed", () => {
       feed.close();
-      setTimeout(() => location.reload(), 300 + Math.random() * 1200);
+      setTimeout(reload, 300 + Math.random() * 1200);
     });
     feed.addEventListener("end", () => { feed.close(); logs.dataset.state = "ended"; refreshSoon(); });
     feed.addEventListener("open", () => { logs.dataset.state = "live"; sayFollowing(); });
