@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 
 import pytest
 
 from tests.browser.visitor import TIMEOUT, accessible, running_house, sign_in
 
+NUMBERS = count()
 MAKEFILE = (
     ".PHONY: test deploy\ntest:\n\t@echo 'testing {version}'\n\t@until test -e {gate}; do sleep 0.05; done\n"
     "deploy:\n\t@echo 'sending {version}'\n"
@@ -34,7 +36,7 @@ def comes(page, words, *, javascript):
 
 @pytest.mark.parametrize("javascript", (True, False), ids=("with scripts", "without scripts"))
 def test_build_cancel_rebuild_deploy_and_deploy_again(house, visit, commons, javascript):
-    name = "day-live" if javascript else "day-plain"
+    name = f"day-{'live' if javascript else 'plain'}-{next(NUMBERS)}"
     gate = commons / name
     repository = house.project(name, MAKEFILE.format(version="one", gate=gate), deploy_branch="main")
     page = visit(f"/{name}", javascript=javascript)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count
 
 import pytest
@@ -254,3 +255,32 @@ def test_a_step_that_prints_faster_than_anybody_reads_ends_at_its_end(visit, pri
     assert rows(page).count() <= 3000
     assert page.locator("#test .earlier").is_visible()
     assert rows(page).last.get_attribute("id") == "test-50001"
+
+
+def test_what_a_step_prints_while_the_page_is_asked_for_it_is_not_lost(house, visit):
+    """The page knows of the step only once it has been drawn again, and its first line came before that."""
+    with passable_directory() as place:
+        place.chmod(0o755)
+        waits = "until [ -e {}/{} ]; do sleep 0.02; done"
+        recipe = f"@{waits.format(place, 'begin')}; echo begun; {waits.format(place, 'end')}"
+        name = f"live-{next(NUMBERS)}"
+        repository = house.project(name, f".PHONY: test\ntest:\n\t{recipe}\n")
+        first = house.build(name)["number"]
+        repository.commit({"more": "1"}, "More")
+        number = house.build(name)["number"]
+        page = visit(f"/{name}/{number}")
+        live(page)
+
+        def late(route):
+            answer = route.fetch()
+            if 'id="test" data-step' in answer.text() and "<details" in answer.text().partition('id="test"')[0][-40:]:
+                (place / "begin").touch()
+                house.step_runs(name, number)
+                time.sleep(1)  # nothing says that the browser has been told of it
+            route.fulfill(response=answer)
+
+        page.route(f"**/{name}/{number}", late)
+        assert house.post(f"/api/v1/projects/{name}/builds/{first}/cancel").code < 300
+        shows(page, "begun")
+        (place / "end").touch()
+        house.finished(name, number)

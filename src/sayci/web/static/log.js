@@ -11,6 +11,7 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const number = (value) => value.toLocaleString("en");
   const steps = new Map();
+  const early = new Map(); // what was told of steps that the page does not have yet
 
   // -- rows
 
@@ -148,7 +149,13 @@
 
   const adopt = (element) => {
     if (element.tagName !== "DETAILS" || !one(":scope > .log", element)) return;
-    steps.set(element.id, new Log(element));
+    const log = new Log(element);
+    steps.set(element.id, log);
+    for (const told of early.get(element.id) || []) {
+      const newest = all("li", drawn(told.html)).pop();
+      if (newest && log.numberOf(newest) >= log.last) log.take(told);
+    }
+    early.delete(element.id);
     for (const button of all("[data-do]", element)) button.hidden = false;
   };
 
@@ -379,7 +386,10 @@
     };
     feed.addEventListener("lines", (event) => {
       const told = JSON.parse(event.data), log = steps.get(told.step);
-      if (log) { log.take(told); follow(); sayFollowing(); }
+      if (!log) { early.set(told.step, [...(early.get(told.step) || []), told].slice(-100)); return; }
+      log.take(told);
+      follow();
+      sayFollowing();
     });
     feed.addEventListener("build", (event) => {
       const build = JSON.parse(event.data);
