@@ -282,5 +282,6 @@ def test_what_a_step_prints_while_the_page_is_asked_for_it_is_not_lost(house, vi
         page.route(f"**/{name}/{number}", late)
         assert house.post(f"/api/v1/projects/{name}/builds/{first}/cancel").code < 300
         shows(page, "begun")
+        page.unroute_all(behavior="wait")
         (place / "end").touch()
         house.finished(name, number)
