@@ -91,6 +91,8 @@ def visit(chromium, house, signed_in):
     state = signed_in
     yield go
     for context, _ in opened:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")  # what a test held back is not another test's business
         context.close()
     complaints = [complaint for _, guard in opened for complaint in guard.complaints]
     assert not complaints, complaints
